@@ -1,0 +1,82 @@
+"""Receipts: the last thing written for a unit. Readers believe receipts only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from manifests.fingerprint import pretty
+from manifests.ledger import Outcome
+from manifests.storage import Store
+
+FOLDER = "receipts"
+
+
+class ReceiptError(ValueError):
+    """A receipt that cannot be read: names the file."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One finished unit of one stage.
+
+    outcomes    every utterance of the unit, in plan order
+    facts       deterministic measurements of the unit (seconds, tokens, by split, parity, ...): they enter dataset.json
+    made        where and how it was made (seconds taken, versions, attempt): differs from run to run, enters nothing
+    """
+
+    stage: str
+    unit: int
+    samples: int
+    bytes: int
+    sha256: str
+    index_sha256: str
+    outcomes: tuple[Outcome, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        return shard_stem(self.unit)
+
+    def to_bytes(self) -> bytes:
+        return pretty({**asdict(self), "outcomes": [o.to_json() for o in self.outcomes]})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> Receipt:
+        try:
+            value = orjson.loads(data)
+            return cls(**{**value, "outcomes": tuple(Outcome.from_json(o) for o in value["outcomes"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ReceiptError(f"{name}: not a receipt ({error})") from None
+
+
+def shard_stem(unit: int) -> str:
+    return f"shard-{unit:06d}"
+
+
+def receipt_name(unit: int) -> str:
+    return f"{FOLDER}/unit-{unit:06d}.json"
+
+
+def write_receipt(store: Store, receipt: Receipt) -> None:
+    store.publish(receipt_name(receipt.unit), receipt.to_bytes())
+
+
+def read_receipt(store: Store, unit: int) -> Receipt | None:
+    """The receipt of ``unit``, or None where there is none. Raises :class:`ReceiptError` for a damaged one."""
+    try:
+        data = store.read(receipt_name(unit))
+    except FileNotFoundError:
+        return None
+    return Receipt.from_bytes(data, f"{store.root}/{receipt_name(unit)}")
+
+
+def receipts(store: Store, units: int) -> Iterator[Receipt]:
+    """The receipts there are, of units 0 .. ``units`` - 1, in order."""
+    for unit in range(units):
+        if (receipt := read_receipt(store, unit)) is not None:
+            yield receipt

@@ -1,0 +1,34 @@
+"""Which utterance belongs to train, dev or test: by a hash of its speaker, so that no speaker leaks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from manifests.fingerprint import draw
+from manifests.settings.base import Settings
+from manifests.utterance import Utterance
+
+
+class SplitSettings(Settings):
+    """How splits are made."""
+
+    by: Literal["corpus", "speaker", "recording"] = Field(
+        "corpus", description="what decides: the corpus's own split where it states one (else the speaker), the speaker, or the recording"
+    )
+    dev: float = Field(0.05, ge=0, le=0.5, description="share of speakers for dev")
+    test: float = Field(0.05, ge=0, le=0.5, description="share of speakers for test")
+    seed: int = Field(0, description="another seed draws other speakers")
+
+
+def split_of(utterance: Utterance, settings: SplitSettings) -> str:
+    """``train``, ``dev`` or ``test`` (or the name the corpus gives), a pure function of the utterance and the settings."""
+    if settings.by == "corpus" and utterance.split:
+        return utterance.split
+    by_speaker = settings.by != "recording" and utterance.speaker
+    owner = f"speaker:{utterance.speaker}" if by_speaker else f"recording:{utterance.recording_id}"
+    share = draw("split", settings.seed, owner) / 2**64
+    if share < settings.test:
+        return "test"
+    return "dev" if share < settings.test + settings.dev else "train"

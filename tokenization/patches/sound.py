@@ -1,0 +1,73 @@
+"""Patches back to sound: mel bands to a spectrum, then phase recovery.
+
+Griffin & Lim (1984) with the momentum of Perraudin, Balazs & Sondergaard (2013), from a start phase that is the same each time.
+
+Shapes: T samples, S spectra (4 per patch), W bins, M mel bands.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenization.adapter import Wave
+from tokenization.patches.spectrum import SPECTRA, Float, Spectrum
+
+UNMIX = 12  # rounds of spreading mel bands over bins
+WINDOWS_SUM = 2.0  # shifted Hann windows, four to a window's length, add up to it
+SQUARES_SUM = 1.5  # and their squares to this
+Complex = npt.NDArray[np.complex128]
+
+
+def magnitudes(decibels_SM: Float, spectrum: Spectrum) -> Float:
+    """``magnitudes_SW``: a non-negative spectrum whose mel bands have the wanted levels.
+
+    Starts from an even spread and multiplies by the ratio of wanted to found (the non-negative least-divergence
+    updates of Lee & Seung, 2001).
+    """
+    filters_WM = spectrum.filters_WM
+    wanted_SM = 10.0 ** (decibels_SM / 10)
+    reach_W = filters_WM.sum(axis=1) + 1e-9
+    power_SW = (wanted_SM / filters_WM.sum(axis=0)) @ filters_WM.T / reach_W
+    for _ in range(UNMIX):
+        found_SM = power_SW @ filters_WM + 1e-20
+        power_SW *= ((wanted_SM / found_SM) @ filters_WM.T) / reach_W
+    return np.sqrt(power_SW) * spectrum.full_scale
+
+
+def analyse(wave_T: Float, spectrum: Spectrum) -> Complex:
+    """``spectra_SW`` of a waveform that reaches one margin out at both ends."""
+    windows_ST = np.lib.stride_tricks.sliding_window_view(wave_T, spectrum.hop)[:: spectrum.shift]
+    return np.fft.rfft(windows_ST * spectrum.window, axis=1)
+
+
+def synthesise(spectra_SW: Complex, spectrum: Spectrum) -> Float:
+    """The waveform whose spectra come nearest (least squares), with one margin at both ends."""
+    windows_ST = np.fft.irfft(spectra_SW, n=spectrum.hop, axis=1) * (spectrum.window / SQUARES_SUM)
+    count, shift = len(windows_ST), spectrum.shift
+    pieces = windows_ST.reshape(count, SPECTRA, shift)
+    wave = np.zeros((count + SPECTRA - 1, shift))
+    for part in range(SPECTRA):
+        wave[part : part + count] += pieces[:, part]
+    return wave.reshape(-1)
+
+
+def recover(magnitudes_SW: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Float:
+    """A waveform with about these magnitudes, with one margin at both ends."""
+    phases = np.random.Generator(np.random.Philox(0)).uniform(-np.pi, np.pi, magnitudes_SW.shape)
+    spectra_SW = magnitudes_SW * np.exp(1j * phases)
+    last_SW = np.zeros_like(spectra_SW)
+    for _ in range(rounds):
+        found_SW = analyse(synthesise(spectra_SW, spectrum), spectrum)
+        pushed_SW = found_SW + momentum * (found_SW - last_SW)
+        last_SW = found_SW
+        spectra_SW = pushed_SW * (magnitudes_SW / (np.abs(pushed_SW) + 1e-12))
+    return synthesise(spectra_SW, spectrum)
+
+
+def sound(decibels_SM: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Wave:
+    """``wave_T`` float32 of ``decibels_SM`` mel levels, one shift of samples for each."""
+    if not len(decibels_SM):
+        return np.zeros(0, dtype=np.float32)
+    wave = recover(magnitudes(decibels_SM, spectrum), spectrum, rounds, momentum)
+    return np.clip(wave[spectrum.margin : len(wave) - spectrum.margin], -1, 1).astype(np.float32)
