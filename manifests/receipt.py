@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from manifests.fingerprint import pretty
+from manifests.fingerprint import pretty, sha256
 from manifests.ledger import Outcome
 from manifests.storage import Store
 
@@ -20,27 +20,34 @@ class ReceiptError(ValueError):
 
 
 @dataclass(frozen=True)
+class FileEntry:
+    """One published file of a unit."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> FileEntry:
+        return cls(name, len(data), sha256(data))
+
+
+@dataclass(frozen=True)
 class Receipt:
     """One finished unit of one stage.
 
+    files       what was published for it, in order
     outcomes    every utterance of the unit, in plan order
-    facts       deterministic measurements of the unit (seconds, tokens, by split, parity, ...): they enter dataset.json
-    made        where and how it was made (seconds taken, versions, attempt): differs from run to run, enters nothing
+    facts       deterministic measurements of the unit (seconds, frames, by split, ...)
+    made        where and how it was made (seconds taken, versions, attempt): differs from run to run, enters no dataset
     """
 
     stage: str
     unit: int
-    samples: int
-    bytes: int
-    sha256: str
-    index_sha256: str
+    files: tuple[FileEntry, ...]
     outcomes: tuple[Outcome, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def stem(self) -> str:
-        return shard_stem(self.unit)
 
     def to_bytes(self) -> bytes:
         return pretty({**asdict(self), "outcomes": [o.to_json() for o in self.outcomes]})
@@ -49,7 +56,9 @@ class Receipt:
     def from_bytes(cls, data: bytes, name: str) -> Receipt:
         try:
             value = orjson.loads(data)
-            return cls(**{**value, "outcomes": tuple(Outcome.from_json(o) for o in value["outcomes"])})
+            value["files"] = tuple(FileEntry(**f) for f in value["files"])
+            value["outcomes"] = tuple(Outcome.from_json(o) for o in value["outcomes"])
+            return cls(**value)
         except (ValueError, TypeError, KeyError) as error:
             raise ReceiptError(f"{name}: not a receipt ({error})") from None
 

@@ -31,6 +31,10 @@ class Corpus(Settings):
     language: str | None = Field(None, description="language of all utterances, where the corpus does not state one")
     limit: int | None = Field(None, ge=1, description="take only the first N utterances, to try things out")
 
+    audio_roots: tuple[str, ...] = Field(
+        (), description="other folders or URLs that the corpus's manifests may point into (default: only the root)"
+    )
+
     def utterances(self, files: Store) -> Iterator[Utterance]:
         """Every utterance under ``files`` (the corpus root), in a stable order."""
         raise TypeError(f"{type(self).__name__} does not list utterances")

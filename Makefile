@@ -1,0 +1,57 @@
+# Speechmill. `make data` and `make test` work on a fresh clone; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= out
+
+.DEFAULT_GOAL := help
+.PHONY: help install voices data test check format bench verify report clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## Make .venv with pinned dependencies (CPU torch is enough)
+
+# torch goes first and alone: what follows finds it satisfied and drags in no other build of it.
+.venv/.installed: pyproject.toml deploy/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Speechmill needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,s3]'
+	@touch $@
+
+voices: ## With root on Debian, install the flite voices; else the packaged espeak-ng is used
+	@if command -v flite >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing the system package flite (speech voices for the demo corpus)"; \
+	  { apt-get install -y -qq flite || { apt-get update -qq && apt-get install -y -qq flite; }; } >/dev/null 2>&1 \
+	  || echo "flite could not be installed; the demo is spoken by espeak-ng"; \
+	else echo "no flite here; the demo is spoken by espeak-ng (install flite for clearer voices)"; fi
+
+data: install voices ## Make the demo dataset in out/: speech in, verified token shards out
+	$(BIN)/speechmill data demo -o $(OUT)
+
+test: install voices ## Run all tests
+	$(BIN)/python -m pytest -q
+
+check: install ## Lint, types, and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+verify: install ## Check every byte of out/
+	$(BIN)/speechmill verify $(OUT)
+
+report: install ## Write the report of out/ again
+	$(BIN)/speechmill report $(OUT)
+
+bench: install voices ## Run the benchmarks: pipeline against a bare loop, shard reader against its rivals
+	$(BIN)/python benchmarks/tokenize.py
+	$(BIN)/python benchmarks/shards.py
+
+clean: ## Remove out/ and caches (keeps .venv)
+	rm -rf $(OUT) .pytest_cache .ruff_cache .hypothesis

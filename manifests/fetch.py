@@ -1,0 +1,315 @@
+"""Encoded audio by reference: a file, a byte range of one, a cell of a table. What workers read their bytes through.
+
+What may be read is what the user named: the corpus root and ``corpus.audio_roots``. A manifest cannot point anywhere
+else, neither into the file system nor into the network. Inside those roots, links are followed wherever they lead:
+linked data is the user's own arrangement. Only regular files are read; devices, pipes and folders are refused unopened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from manifests.corpora.cells import BadCell, ParquetCells, SavedCells
+from manifests.fingerprint import content_hash
+from manifests.storage import OutsideRoot, Store
+from manifests.utterance import AudioRef, Header
+
+MAX_BYTES = 1 << 30
+ATTEMPTS = 3  # of a read from object storage; seconds between them double from PAUSE
+PAUSE = 0.5
+
+
+class FetchFailed(Exception):
+    """Bytes that cannot be had.
+
+    reason      ``missing_audio``, ``outside_root``, ``too_big``, ``not_a_file``, ``bad_range``, ``bad_cell``, ``no_permission``,
+                ``unreachable`` or ``unreadable_file``
+    message     what, where and what to do, for a person
+    transient   True where the same read may succeed later (object storage that does not answer)
+    """
+
+    def __init__(self, reason: str, message: str, transient: bool = False) -> None:
+        super().__init__(reason, message, transient)
+        self.reason, self.message, self.transient = reason, message, transient
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Handle:
+    """An open local file, read by position."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = _open_regular(path)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class _Open:
+    """The few things that were used last, kept open."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._held: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], _Closable]) -> Any:
+        if key not in self._held:
+            self._held[key] = make()
+        self._held.move_to_end(key)
+        while len(self._held) > self._room:
+            self._held.popitem(last=False)[1].close()
+        return self._held[key]
+
+    def close(self) -> None:
+        while self._held:
+            self._held.popitem()[1].close()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file (or folder) of a store that may be read."""
+
+    store: Store
+    name: str
+    shown: str
+
+    @property
+    def local(self) -> str | None:
+        path = self.store.local(self.name)
+        return None if path is None else str(path)
+
+
+class Fetcher:
+    """Reads references of one corpus. One per worker; not for several threads at once.
+
+    files         the corpus root
+    audio_roots   other folders or URLs that may be read (``corpus.audio_roots``); ``https://`` allows all of a scheme
+    max_bytes     the most that one sound may take, encoded
+    """
+
+    def __init__(self, files: Store, audio_roots: Sequence[str] = (), max_bytes: int = MAX_BYTES) -> None:
+        self.files, self.max_bytes = files, max_bytes
+        self.audio_roots = tuple(os.path.expanduser(r) for r in audio_roots)
+        self._handles, self._tables = _Open(16), _Open(4)
+        self._headers: OrderedDict[AudioRef, Header] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._handles.close()
+        self._tables.close()
+
+    def fetch(self, ref: AudioRef) -> bytes:
+        """The encoded bytes. Raises :class:`FetchFailed`."""
+        place = self._place(ref.path)
+        if ref.row is not None:
+            return self._cell(place, ref)
+        if place.local is None:
+            return _patiently(place.shown, lambda: self._remote(place, ref))
+        return self._local(place.local, ref)
+
+    def local_path(self, ref: AudioRef) -> Path | None:
+        """The whole local file of ``ref``, for decoders that read as they go; None for ranges, cells and object storage.
+
+        Raises :class:`FetchFailed` where the file is absent, no regular file, or outside the roots.
+        """
+        if ref.row is not None or ref.offset is not None:
+            return None
+        path = self._place(ref.path).local
+        if path is None:
+            return None
+        _check_regular(_stat(path), path)
+        return Path(path)
+
+    def scan(self, ref: AudioRef) -> Header:
+        """What the encoded bytes say, with their content hash; never raises for bad audio, but sets ``fault``."""
+        from manifests.audio.probe import Unreadable, probe
+
+        if ref in self._headers:  # the segments of one recording come one after the other
+            return self._headers[ref]
+        content = None
+        try:
+            data = self.fetch(ref)
+            content = content_hash(data)
+            found = probe(data)
+            header = Header(found.sample_rate, found.frames, found.channels, content)
+        except (FetchFailed, Unreadable) as error:
+            header = Header(content=content, fault=(error.reason, error.message))
+        self._headers[ref] = header
+        if len(self._headers) > 8:
+            self._headers.popitem(last=False)
+        return header
+
+    def snapshot(self, ref: AudioRef) -> tuple[int, ...]:
+        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () where nothing is."""
+        place = self._place(ref.path)
+        try:
+            if place.local is None:
+                return (place.store.size(place.name),)
+            found = os.stat(place.local)
+        except (OSError, ValueError):
+            return ()
+        return (found.st_size, found.st_mtime_ns)
+
+    def _place(self, path: str) -> _Place:
+        try:
+            return self._allowed(path)
+        except OutsideRoot:
+            message = f"{path} is not under {self.files.root}; if it should be read, name its folder in corpus.audio_roots"
+            raise FetchFailed("outside_root", message) from None
+
+    def _allowed(self, path: str) -> _Place:
+        path = path.removeprefix("file://")
+        if "://" not in path and not path.startswith("/"):
+            self.files.path(path)
+            return _Place(self.files, path, path)
+        for root in (self.files.root, *self.audio_roots):
+            root = root.removeprefix("file://")
+            top = root if root.endswith("://") else _absolute(root).rstrip("/") + "/"
+            if path.startswith(top) and ".." not in path.split("/"):
+                folder, _, name = path.rpartition("/")
+                return _Place(Store(folder or "/"), name, path)
+        raise OutsideRoot(path)
+
+    def _local(self, path: str, ref: AudioRef) -> bytes:
+        if ref.offset is None:
+            handle = _Handle(path)
+            try:
+                return self._read(handle, 0, None, path)
+            finally:
+                handle.close()
+        return self._read(self._handles.get(path, lambda: _Handle(path)), ref.offset, ref.size, path)
+
+    def _read(self, handle: _Handle, offset: int, size: int | None, path: str) -> bytes:
+        total = os.fstat(handle.fd).st_size
+        _check_range(offset, size, total, path)
+        wanted = total - offset if size is None else size
+        self._check_size(wanted, path)
+        return _read_fully(handle.fd, offset, wanted)
+
+    def _remote(self, place: _Place, ref: AudioRef) -> bytes:
+        total = place.store.size(place.name)
+        _check_range(ref.offset or 0, ref.size, total, place.shown)
+        wanted = total - (ref.offset or 0) if ref.size is None else ref.size
+        self._check_size(wanted, place.shown)
+        return place.store.read(place.name, ref.offset or 0, ref.size)
+
+    def _check_size(self, size: int, path: str) -> None:
+        if size > self.max_bytes:
+            raise FetchFailed("too_big", f"{path} has {size} bytes, more than the {self.max_bytes} allowed; cut it up")
+
+    def _cell(self, place: _Place, ref: AudioRef) -> bytes:
+        if ref.row is None or ref.column is None:
+            raise FetchFailed("bad_cell", f"{place.shown}: a cell needs a row and a column")
+        try:
+            value = self._table(place).cell(ref.row, ref.column)
+        except BadCell as error:
+            raise FetchFailed("bad_cell", str(error)) from None
+        except FileNotFoundError:
+            raise FetchFailed("missing_audio", f"there is no file {place.shown}") from None
+        return self._content(value, f"{place.shown} row {ref.row} column {ref.column}")
+
+    def _table(self, place: _Place) -> ParquetCells | SavedCells:
+        if place.name.endswith(".parquet"):
+            if place.local is not None:
+                _check_regular(_stat(place.local), place.local)
+            return self._tables.get(place, lambda: ParquetCells(place.store, place.name, 4 * self.max_bytes))
+        return self._tables.get(place, lambda: SavedCells(place.store, place.name))
+
+    def _content(self, value: Any, where: str) -> bytes:
+        """The bytes of a cell: itself, its ``bytes``, or the file its ``path`` names."""
+        stored = value.get("bytes") if isinstance(value, dict) else value
+        path = value.get("path") if isinstance(value, dict) else value
+        if isinstance(stored, bytes):
+            self._check_size(len(stored), where)
+            return stored
+        if isinstance(path, str) and path:
+            return self.fetch(AudioRef(path))
+        raise FetchFailed("missing_audio", f"{where} holds neither bytes nor a path")
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else os.path.abspath(root)
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _failure(error, path) from None
+
+
+def _check_regular(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else "device, pipe or socket"
+        raise FetchFailed("not_a_file", f"{path} is a {kind}, not a sound file")
+
+
+def _open_regular(path: str) -> int:
+    """A descriptor of a regular file. What it is is seen before it is opened, and once more after."""
+    _check_regular(_stat(path), path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _failure(error, path) from None
+    try:
+        _check_regular(os.fstat(fd), path)
+    except FetchFailed:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _read_fully(fd: int, offset: int, wanted: int) -> bytes:
+    parts: list[bytes] = []
+    while wanted > 0 and (part := os.pread(fd, min(wanted, 1 << 28), offset)):
+        parts.append(part)
+        offset, wanted = offset + len(part), wanted - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check_range(offset: int, size: int | None, total: int, path: str) -> None:
+    end = offset if size is None else offset + size
+    if offset < 0 or (size is not None and size < 0) or end > total:
+        message = f"{path} has {total} bytes; bytes {offset} to {end} were asked for: is the file cut short, or the list old?"
+        raise FetchFailed("bad_range", message)
+
+
+def _failure(error: OSError | ValueError, path: str) -> FetchFailed:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return FetchFailed("missing_audio", f"there is no file {path}")
+    if isinstance(error, PermissionError):
+        return FetchFailed("no_permission", f"{path} may not be read by this user")
+    return FetchFailed("unreadable_file", f"{path!r} cannot be opened ({error})")
+
+
+def _patiently(shown: str, read: Callable[[], bytes]) -> bytes:
+    """``read()`` from object storage, tried again where it does not answer."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return read()
+        except FetchFailed:
+            raise
+        except (FileNotFoundError, PermissionError) as error:
+            raise _failure(error, shown) from None
+        except Exception as error:  # each backend has exceptions of its own
+            if attempt == ATTEMPTS - 1:
+                raise FetchFailed("unreachable", f"{shown} cannot be read ({error})", transient=True) from error
+        time.sleep(PAUSE * 2**attempt)
+    raise AssertionError("unreachable: the loop returns or raises")

@@ -1,0 +1,156 @@
+"""``speechmill data``: the stages in order, each done only where its directory does not stand yet.
+
+    speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> dataset.json -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from manifests.dataset import NAME
+from manifests.fingerprint import pretty
+from manifests.receipt import read_receipt
+from manifests.recipe import Recipe
+from manifests.storage import Store
+from pipelines.cluster import Cluster
+from pipelines.engine.contract import Unit
+from pipelines.engine.mapping import Mapper
+from pipelines.engine.progress import Events
+from pipelines.engine.run import Engine
+from pipelines.engine.stopping import Stopping
+from pipelines.output_lock import output_lock
+from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s90_dataset
+from pipelines.workspace import Workspace
+
+RUN = "run.json"  # how and from where the output was made: not part of the dataset
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of ``speechmill data`` ends with."""
+
+    description: dict[str, Any]
+    did: dict[str, int]
+    seconds: float
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not any(self.did.values())
+
+
+@dataclass
+class DataRun:
+    """One run of the pipeline over one output root."""
+
+    space: Workspace
+    engine: Engine
+    mapper: Mapper
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.space.recipe
+
+    def corpus_root(self, did: dict[str, int]) -> str:
+        """Where the corpus lies; the demo corpus is spoken first."""
+        if not self.space.is_demo:
+            return self.recipe.corpus.root
+        from pipelines.stages import s10_speak
+
+        job = s10_speak.job(self.space)
+        did["speak"] = self.engine.run(job)
+        return job.folder
+
+    def planned(self, root: str, did: dict[str, int]) -> tuple[s20_ingest.Cuts, str, tuple[Unit, ...]]:
+        """The manifest and the plan: (cuts, plan folder, units)."""
+        cuts = s20_ingest.ingest(self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events)
+        folder = self.space.folder("plan", s30_plan.VERSION, cuts.sha256, self.recipe.plan.model_dump(mode="json"))
+        store = self.space.store.sub(folder)
+        did["plan"] = int(s30_plan.read_plan(store) is None)
+        units = s30_plan.read_plan(store) or s30_plan.write_plan(
+            list(s20_ingest.cut_lines(self.space.cuts)), self.recipe.plan, store
+        )
+        return cuts, folder, units
+
+    def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
+        """The folder of what was fitted."""
+        recipe = self.recipe
+        speech = recipe.speech.encoding() if hasattr(recipe.speech, "encoding") else recipe.speech.model_dump(mode="json")
+        reads = [plan, speech, recipe.text.model_dump(mode="json"), recipe.clean.model_dump(mode="json"),
+                 recipe.split.model_dump(mode="json")]  # fmt: skip
+        folder = self.space.folder("fit", s50_fit.VERSION, *reads)
+        job = s50_fit.FitJob(self.space.store.sub(folder).root, self.space.store.sub(plan).root, root, recipe, units)
+        did["fit"] = self.engine.run(job) if units else 0
+        return folder
+
+    def tokenized(self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
+        """The folder of the token shards."""
+        store = self.space.store
+        receipt = read_receipt(store.sub(fit), 0)
+        made = [(f.name, f.sha256) for f in receipt.files] if receipt else []
+        folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding())
+        job = s60_tokenize.TokenizeJob(
+            store.sub(folder).root, store.sub(plan).root, store.sub(fit).root, root, self.space.corpus_name, self.recipe, units
+        )
+        did["tokens"] = self.engine.run(job)
+        return folder
+
+    def __call__(self) -> Result:
+        """Run what is missing and publish ``dataset.json``."""
+        started, did = time.monotonic(), dict[str, int]()
+        root = self.corpus_root(did)
+        self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
+        cuts, plan, units = self.planned(root, did)
+        fit = self.fitted(root, plan, units, did)
+        tokens = self.tokenized(root, plan, fit, units, did)
+        folders = {"plan": plan, "fit": fit, "tokens": tokens}
+        about = {
+            "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
+            "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
+            **self._tokenizers(fit, bool(units)),
+        }  # fmt: skip
+        value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
+        did["dataset"] = int(s90_dataset.publish(self.space.store, value))
+        return Result(value, did, time.monotonic() - started)
+
+    def _tokenizers(self, fit: str, fitted: bool) -> dict[str, Any]:
+        """What a reader must know of the speech and text tokenizers."""
+        if not fitted:
+            return {"speech": None, "text": None}
+        from tokenization.registry import needs_fit, open_tokenizer
+        from tokenization.text import TextTokenizer
+
+        store = self.space.store.sub(fit)
+        weights = store.read(s50_fit.CODEBOOK) if needs_fit(self.recipe.speech) else None
+        text = TextTokenizer(store.read(s50_fit.TEXT))
+        return {
+            "speech": open_tokenizer(self.recipe.speech, weights).spec.to_json(),
+            "text": {"vocab_size": text.vocab_size, "checksum": text.checksum},
+        }
+
+
+@contextmanager
+def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
+    """A run over ``out``, holding its lock, with Ray stopped at the end."""
+    space = Workspace(recipe, out)
+    cluster = Cluster(recipe.run)
+    with output_lock(space.store), Stopping(recipe.run.drain_seconds) as stopping:
+        engine = Engine(recipe.run, console, Events(space.store.local("events.jsonl")), stopping, cluster.start)
+        try:
+            yield DataRun(space, engine, Mapper(engine.workers, cluster.start, stopping))
+        finally:
+            cluster.stop()
+
+
+def read_run(out: Store) -> dict[str, Any]:
+    """Where the corpus lies and the whole recipe, from ``run.json``. Raises FileNotFoundError."""
+    return orjson.loads(out.read(RUN))
+
+
+__all__ = ["NAME", "RUN", "DataRun", "Result", "opened", "read_run"]

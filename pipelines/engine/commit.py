@@ -1,0 +1,65 @@
+"""Doing one task and committing it: data under attempt-private names, published, then the receipt.
+
+``crash_point`` marks every place where dying must be harmless; tests make it fatal.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from manifests.receipt import FileEntry, Receipt, write_receipt
+from manifests.storage import Store
+from pipelines.engine.contract import Beat, Job, Task, Worker
+
+CRASH_VARIABLE = "SPEECHMILL_CRASH_AT"
+
+
+def crash_point(name: str) -> None:
+    """Nothing, unless a test asked this process to die here.
+
+    ``SPEECHMILL_CRASH_AT=name:file`` kills the process (as SIGKILL would) the first time it comes by: the file is
+    created first, so that the next attempt survives.
+    """
+    wanted, _, marker = os.environ.get(CRASH_VARIABLE, "").partition(":")
+    if wanted == name and marker and not os.path.exists(marker):
+        with open(marker, "w", encoding="utf-8") as file:
+            file.write(name)
+        os._exit(137)
+
+
+def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, Any]:
+    """Do ``task``; unless it is a probe, publish its files and then its receipt. Returns the counts for the progress table."""
+    started = time.time()
+    made = worker.process(task, beat)
+    counts = _counts(made.outcomes)
+    if task.only is not None:
+        return counts
+    store = Store(job.folder)
+    crash_point("before-data")
+    for name, data in made.files.items():
+        store.publish(name, data)
+        crash_point("between-files")
+    crash_point("before-receipt")
+    entries = tuple(FileEntry.of(name, data) for name, data in made.files.items())
+    receipt = Receipt(job.stage, task.unit.index, entries, made.outcomes, made.facts, _made(task, started))
+    write_receipt(store, receipt)
+    crash_point("after-receipt")
+    return counts
+
+
+def _counts(outcomes: tuple[Any, ...]) -> dict[str, int]:
+    counts = {"written": 0, "filtered": 0, "quarantined": 0}
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+    return counts
+
+
+def _made(task: Task, started: float) -> dict[str, Any]:
+    return {
+        "seconds": round(time.time() - started, 3), "started": round(started, 3), "attempt": task.attempt,
+        "host": platform.node(), "machine": platform.machine(), "python": platform.python_version(),
+    }  # fmt: skip

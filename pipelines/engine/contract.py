@@ -1,0 +1,78 @@
+"""What a stage gives the engine, and what the engine gives back.
+
+A job is a frozen description that travels to workers; a worker does units; the engine owns everything else: leases,
+retries, the search for poison, commits, resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from manifests.ledger import Outcome
+
+Beat = Callable[[int], None]  # called with the number of utterances just finished
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One task: ``count`` utterances, about ``seconds`` of audio."""
+
+    index: int
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A unit to do, or a part of it to try out.
+
+    skip    positions that are quarantined without being touched, with reason and sentence: found poison
+    only    (first, end) positions: a probe, whose result is thrown away; None for the unit itself
+    """
+
+    unit: Unit
+    skip: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    only: tuple[int, int] | None = None
+    attempt: int = 1
+
+    @property
+    def count(self) -> int:
+        return self.only[1] - self.only[0] if self.only else self.unit.count
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker made of a unit: files to publish by name, the end of each utterance, measurements."""
+
+    files: Mapping[str, bytes]
+    outcomes: tuple[Outcome, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Worker(Protocol):
+    """Does units, one at a time, in one process."""
+
+    def process(self, task: Task, beat: Beat) -> Made:
+        """Do the task. A fault of one utterance ends in its outcome; an exception means the unit could not be done."""
+        ...
+
+
+class Job(Protocol):
+    """A stage's work: frozen, small, picklable."""
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def folder(self) -> str:
+        """URL or path of the stage's directory."""
+        ...
+
+    @property
+    def units(self) -> tuple[Unit, ...]: ...
+
+    def open(self) -> Worker:
+        """Load what a worker needs (models, tables). Called once per worker process."""
+        ...

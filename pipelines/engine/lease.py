@@ -1,0 +1,141 @@
+"""Who does which unit next, and what happens when a worker dies of one. Pure state: no clock, no processes.
+
+A unit that kills its worker is tried ``attempts`` times, then searched: halves of it are run as probes until the utterances
+that kill are found; those are quarantined and the unit is done without them. Every path is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from pipelines.engine.contract import Task, Unit
+
+SINGLE_TRIES = 2  # times a single utterance must kill its worker to be called poison
+MAX_SEARCHES = 3  # searches of one unit before it is given up
+
+
+@dataclass
+class _Search:
+    """The hunt for poison in one unit."""
+
+    reason: tuple[str, str]
+    open: int = 0
+    found: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class Leases:
+    """The state of all units of a run.
+
+    attempts        deaths of a unit before it is searched
+    error_retries   exceptions of a unit before it has failed
+    """
+
+    attempts: int
+    error_retries: int
+    _queue: deque[Task] = field(default_factory=deque)
+    _running: list[Task] = field(default_factory=list)
+    _deaths: dict[int, int] = field(default_factory=dict)
+    _errors: dict[int, int] = field(default_factory=dict)
+    _searches: dict[int, int] = field(default_factory=dict)
+    _hunts: dict[int, _Search] = field(default_factory=dict)
+    _poison: dict[int, dict[int, tuple[str, str]]] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    done: int = 0
+
+    @classmethod
+    def over(cls, units: Iterable[Unit], attempts: int, error_retries: int) -> Leases:
+        return cls(attempts, error_retries, deque(Task(unit) for unit in units))
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._queue or self._running)
+
+    @property
+    def running(self) -> int:
+        """How many tasks are leased."""
+        return len(self._running)
+
+    def next(self) -> Task | None:
+        """The next task to lease, or None while all that is left is running."""
+        if not self._queue:
+            return None
+        task = self._queue.popleft()
+        self._running.append(task)
+        return task
+
+    def completed(self, task: Task) -> None:
+        self._running.remove(task)
+        if task.only is None:
+            self.done += 1
+        else:
+            self._probe_ended(task.unit)
+
+    def errored(self, task: Task, message: str) -> None:
+        """The task raised: storage failed, say. Tried again a few times; an utterance is never blamed for it."""
+        self._running.remove(task)
+        unit = task.unit.index
+        self._errors[unit] = self._errors.get(unit, 0) + 1
+        if self._errors[unit] <= self.error_retries:
+            self._queue.append(replace(task, attempt=task.attempt + 1))
+            return
+        self.failed[unit] = message
+        self._forget(unit)
+
+    def died(self, task: Task, reason: tuple[str, str]) -> None:
+        """The worker died, or was stopped, while it did this task."""
+        self._running.remove(task)
+        if task.only is not None:
+            self._probe_died(task, reason)
+            return
+        unit = task.unit.index
+        self._deaths[unit] = self._deaths.get(unit, 0) + 1
+        if self._deaths[unit] < self.attempts:
+            self._queue.append(replace(task, attempt=task.attempt + 1))
+        elif self._searches.get(unit, 0) >= MAX_SEARCHES:
+            self.failed[unit] = f"killed its worker {self._deaths[unit]} times; no single utterance does: {reason[1]}"
+        else:
+            self._searches[unit] = self._searches.get(unit, 0) + 1
+            self._hunts[unit] = _Search(reason)
+            self._split(task.unit, 0, task.unit.count)
+
+    def _split(self, unit: Unit, first: int, end: int) -> None:
+        """Queue probes for the halves of positions ``first`` .. ``end``, ahead of all other work."""
+        middle = (first + end) // 2
+        for part in [(first, middle), (middle, end)] if end - first > 1 else [(first, end)]:
+            self._probe(unit, part, 1)
+
+    def _probe(self, unit: Unit, part: tuple[int, int], attempt: int) -> None:
+        self._hunts[unit.index].open += 1
+        self._queue.appendleft(Task(unit, self._poison.get(unit.index, {}), part, attempt))
+
+    def _probe_died(self, task: Task, reason: tuple[str, str]) -> None:
+        assert task.only is not None
+        hunt, (first, end) = self._hunts[task.unit.index], task.only
+        if end - first > 1:
+            self._split(task.unit, first, end)
+        elif task.attempt < SINGLE_TRIES:
+            self._probe(task.unit, task.only, task.attempt + 1)
+        else:
+            hunt.found[first] = reason
+        self._probe_ended(task.unit)
+
+    def _probe_ended(self, unit: Unit) -> None:
+        """When the last probe of a hunt has ended, do the unit without what was found."""
+        hunt = self._hunts.get(unit.index)
+        if hunt is None:
+            return
+        hunt.open -= 1
+        if hunt.open:
+            return
+        del self._hunts[unit.index]
+        poison = self._poison.setdefault(unit.index, {})
+        poison.update(hunt.found)
+        self._queue.appendleft(Task(unit, dict(poison), attempt=self._deaths[unit.index] + 1))
+
+    def _forget(self, unit: int) -> None:
+        """Drop what is queued of a unit that has failed."""
+        self._hunts.pop(unit, None)
+        self._queue = deque(t for t in self._queue if t.unit.index != unit)

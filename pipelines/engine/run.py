@@ -1,0 +1,107 @@
+"""Running a job to its end: what has a receipt is done; the rest is leased, watched, retried, committed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from manifests.receipt import FOLDER, read_receipt
+from manifests.settings.run import RunSettings
+from manifests.storage import Store, sweep_attempts
+from pipelines.engine.contract import Job, Unit
+from pipelines.engine.lease import Leases
+from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool, RayPool
+from pipelines.engine.progress import Events, Meter
+from pipelines.engine.stopping import Interrupted, Stopping
+
+POLL_SECONDS = 0.2
+
+
+class RunFailed(RuntimeError):
+    """Units could not be done: names the first, says why, and that a rerun resumes."""
+
+
+@dataclass
+class Engine:
+    """How jobs are run: settings, where to print, what to stop on. Ray is started at the first job that needs it."""
+
+    settings: RunSettings
+    console: Console
+    events: Events
+    stopping: Stopping
+    ray_started: Callable[[], None]
+
+    def workers(self) -> int:
+        """Workers asked for, or one for each core of this machine (of the cluster, when one is joined)."""
+        if self.settings.workers is not None:
+            return self.settings.workers
+        if self.settings.address is None:
+            return os.cpu_count() or 1
+        import ray
+
+        self.ray_started()
+        return max(1, int(ray.cluster_resources().get("CPU", 1) // self.settings.cpus_per_worker))
+
+    def run(self, job: Job) -> int:
+        """Do every unit of ``job`` that has no receipt. Returns how many were done now.
+
+        Raises :class:`RunFailed` when units failed, :class:`Interrupted` when stopped.
+        """
+        store = Store(job.folder)
+        todo = [unit for unit in job.units if read_receipt(store, unit.index) is None]
+        if not todo:
+            return 0
+        sweep_attempts(store, "")
+        sweep_attempts(store, FOLDER)
+        leases = Leases.over(todo, self.settings.attempts, self.settings.error_retries)
+        seconds, count = sum(u.seconds for u in todo), sum(u.count for u in todo)
+        with Meter(job.stage, seconds, count, self.console, self.events) as meter:
+            pool = self._pool(job, todo)
+            try:
+                self._loop(leases, pool, meter)
+            finally:
+                pool.close()
+        if leases.failed:
+            unit, why = next(iter(leases.failed.items()))
+            raise RunFailed(f"{job.stage}: {len(leases.failed)} of {len(todo)} units failed; unit {unit}: {why}; run again to resume")
+        return len(todo)
+
+    def _pool(self, job: Job, todo: list[Unit]) -> Pool:
+        workers = self.workers()
+        if workers == 0:
+            return InlinePool(job)
+        self.ray_started()
+        options: dict[str, Any] = {"num_cpus": self.settings.cpus_per_worker, "num_gpus": self.settings.gpus_per_worker}
+        if self.settings.memory_gb_per_worker:
+            options["memory"] = int(self.settings.memory_gb_per_worker * 2**30)
+        return RayPool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
+
+    def _loop(self, leases: Leases, pool: Pool, meter: Meter) -> None:
+        while leases.unfinished:
+            if self.stopping.now or (self.stopping.draining and not leases.running):
+                raise Interrupted(f"{meter.stage}: stopped; run again to resume")
+            if not self.stopping.draining:
+                for slot in pool.idle():
+                    if (task := leases.next()) is not None:
+                        pool.submit(slot, task)
+            for event in pool.poll(POLL_SECONDS):
+                self._take(event, leases, meter)
+            meter.show(pool.beats())
+
+    def _take(self, event: Event, leases: Leases, meter: Meter) -> None:
+        task = event.task
+        assert task is not None
+        if event.kind == "done":
+            leases.completed(task)
+            if task.only is None:
+                meter.unit_done(task.unit.seconds, event.counts or {}, task.unit.index)
+            return
+        self.events(f"task_{event.kind}", stage=meter.stage, unit=task.unit.index, only=task.only, message=event.message)
+        if event.kind == "error":
+            leases.errored(task, event.message)
+        else:
+            leases.died(task, (STALLED[0] if event.kind == "stalled" else DIED[0], event.message))

@@ -1,0 +1,124 @@
+"""Ingest: list the corpus, look at each file's header, write ``cuts/cuts.jsonl.gz`` (a Lhotse manifest).
+
+Listing is one stream; headers are read in parallel, chunk by chunk, in order. Only headers and a hash of the encoded bytes
+are taken here; the sound is decoded once, later. ``cuts/cuts.json`` is written last.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from manifests.corpora.base import Corpus
+from manifests.fetch import Fetcher
+from manifests.fingerprint import fingerprint, pretty, sha256
+from manifests.storage import Store
+from manifests.utterance import Header, Utterance, from_cut, to_cut
+from pipelines.engine.mapping import Mapper
+from pipelines.engine.progress import Events
+
+VERSION = 1
+CHUNK = 200
+MANIFEST, RECEIPT = "cuts.jsonl.gz", "cuts.json"
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What is known of a written manifest."""
+
+    sha256: str
+    utterances: int
+    seconds: float
+    listing: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: getattr(self, k) for k in self.__slots__} if hasattr(self, "__slots__") else dict(vars(self))
+
+
+def fetcher(corpus: Corpus, root: str) -> Fetcher:
+    """The fetcher of a corpus whose files lie under ``root``."""
+    return Fetcher(Store(root), corpus.audio_roots)
+
+
+def listed(corpus: Corpus, root: str) -> Iterator[Utterance]:
+    """The corpus's utterances, as far as ``corpus.limit`` lets."""
+    return islice(corpus.utterances(Store(root)), corpus.limit)
+
+
+def listing_digest(corpus: Corpus, root: str) -> str:
+    """A cheap identity of the corpus: every line, and each file's size and time of change. Decides only whether to look again."""
+    fetch, digest = fetcher(corpus, root), hashlib.sha256()
+    digest.update(orjson.dumps([VERSION, corpus.model_dump(mode="json", exclude={"root"})]))
+    for utterance in listed(corpus, root):
+        refs = [utterance.audio, utterance.units, utterance.query.audio if utterance.query else None]
+        marks = [fetch.snapshot(ref) for ref in refs if ref is not None]
+        digest.update(orjson.dumps([to_cut(utterance, Header()), marks]))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class HeaderReader:
+    """Reads the headers of a chunk of utterances; runs in a worker."""
+
+    corpus: Corpus
+    root: str
+
+    def __call__(self, chunk: list[Utterance]) -> list[dict[str, Any]]:
+        fetch = fetcher(self.corpus, self.root)
+        return [to_cut(u, fetch.scan(u.audio) if u.audio and not u.fault else Header()) for u in chunk]
+
+    def poisoned(self, chunk: list[Utterance]) -> list[dict[str, Any]]:
+        """What is booked for an utterance whose header kills the process that reads it."""
+        fault = ("worker_died", "reading its header kills the process that reads it")
+        return [to_cut(u, Header(fault=fault)) for u in chunk]
+
+
+def _chunks(utterances: Iterable[Utterance]) -> Iterator[list[Utterance]]:
+    utterances = iter(utterances)
+    while chunk := list(islice(utterances, CHUNK)):
+        yield chunk
+
+
+def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Events) -> Cuts:
+    """Write the manifest, unless the corpus has not changed since it was written."""
+    listing = listing_digest(corpus, root)
+    known = read_cuts(cuts)
+    if known is not None and known.listing == listing:
+        return known
+    out, count, seconds = io.BytesIO(), 0, 0.0
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as file:
+        for chunk in mapper.map(HeaderReader(corpus, root), _chunks(listed(corpus, root)), "ingest"):
+            for cut in chunk:
+                file.write(orjson.dumps(cut) + b"\n")
+                count, seconds = count + 1, seconds + cut["duration"]
+    result = Cuts(sha256(gzip.decompress(out.getvalue())), count, round(seconds, 6), listing)
+    cuts.publish(MANIFEST, out.getvalue())
+    cuts.publish(RECEIPT, pretty(result.to_json()))
+    events("ingested", utterances=count, audio_seconds=round(seconds, 1), manifest=fingerprint(result.sha256))
+    return result
+
+
+def read_cuts(cuts: Store) -> Cuts | None:
+    """What ``cuts/cuts.json`` says, or None where there is none."""
+    try:
+        return Cuts(**orjson.loads(cuts.read(RECEIPT)))
+    except FileNotFoundError:
+        return None
+
+
+def cut_lines(cuts: Store) -> Iterator[bytes]:
+    """The lines of the manifest, streamed."""
+    with cuts.open(MANIFEST) as raw, gzip.GzipFile(fileobj=raw) as file:
+        for line in file:
+            yield line.rstrip(b"\n")
+
+
+def utterances_of(lines: Iterable[bytes]) -> Iterator[Utterance]:
+    return (from_cut(orjson.loads(line)) for line in lines)

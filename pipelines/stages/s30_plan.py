@@ -1,0 +1,160 @@
+"""Plan: which utterances form unit *k*. A pure function of manifest and recipe; it knows nothing of workers.
+
+Units are contiguous runs of a global shuffle (by a hash of seed and id), cut where the running sum of seconds crosses a
+multiple of the unit's share: balanced to within one utterance. Copies of a file and repeated ids are marked here, since
+only here all are seen; they stay in the plan, so that they reach the ledger.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from manifests.fingerprint import draw, pretty, sha256
+from manifests.settings.plan import PlanSettings
+from manifests.storage import Store
+from pipelines.engine.contract import Unit
+
+VERSION = 1
+RECEIPT = "plan.json"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Columns of the manifest that planning needs, in manifest order; N utterances."""
+
+    ids: list[str]
+    seconds_N: np.ndarray
+    content: list[str | None]
+
+    @classmethod
+    def of(cls, lines: Iterable[bytes]) -> Lines:
+        ids, seconds, content = [], [], []
+        for line in lines:
+            cut = orjson.loads(line)
+            ids.append(cut["id"])
+            seconds.append(cut["duration"])
+            content.append(_content(cut))
+        return cls(ids, np.array(seconds, np.float64), content)
+
+
+def _content(cut: dict[str, Any]) -> str | None:
+    """What makes two utterances copies: the same bytes, the same part of them, the same words."""
+    custom = cut["custom"]
+    if "content" not in custom or "fault" in custom:
+        return None
+    part = [cut["start"], custom.get("asked_seconds"), custom.get("asked_channel"), cut["supervisions"][0].get("text")]
+    return f"{custom['content']}{part}"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What planning found out about single lines: new ids of repeated ones, and whose copy a line is."""
+
+    renamed: dict[int, str]
+    copy_of: dict[int, str]
+
+
+def mark(lines: Lines, dedup: bool) -> Marks:
+    """Find repeated ids and, with ``dedup``, copies; the first in manifest order stays what it is."""
+    seen: dict[str, int] = {}
+    renamed: dict[int, str] = {}
+    taken = set(lines.ids)
+    for i, utterance_id in enumerate(lines.ids):
+        times = seen[utterance_id] = seen.get(utterance_id, 0) + 1
+        if times > 1:
+            renamed[i] = _free(f"{utterance_id}#{times}", taken)
+            taken.add(renamed[i])
+    first: dict[str, int] = {}
+    copy_of = {}
+    for i, content in enumerate(lines.content):
+        if content is not None and i not in renamed and dedup and (j := first.setdefault(content, i)) != i:
+            copy_of[i] = lines.ids[j]
+    return Marks(renamed, copy_of)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "#"
+    return name
+
+
+def assign(ids: list[str], seconds_N: np.ndarray, settings: PlanSettings) -> list[np.ndarray]:
+    """The positions of each unit's utterances, in the order of the shuffle. Every position occurs exactly once."""
+    if not ids:
+        return []
+    rank_N = np.array([draw("plan", settings.seed, i) for i in ids], np.uint64)
+    order_N = np.lexsort((np.arange(len(ids)), rank_N))
+    units = max(1, round(float(seconds_N.sum()) / settings.unit_seconds))
+    middle_N = np.cumsum(seconds_N[order_N]) - seconds_N[order_N] / 2
+    unit_N = np.minimum((middle_N * units / max(float(seconds_N.sum()), 1e-9)).astype(np.int64), units - 1)
+    return [part for part in np.split(order_N, np.searchsorted(unit_N, np.arange(1, units))) if len(part)]
+
+
+def _line(line: bytes, i: int, marks: Marks) -> bytes:
+    """The manifest's line as it stands in its unit: marked where planning found something."""
+    if i not in marks.renamed and i not in marks.copy_of:
+        return line
+    cut = orjson.loads(line)
+    if i in marks.renamed:
+        cut["custom"]["fault"] = ["duplicate_id", f"the id {cut['id']!r} occurs more than once in the corpus; only the first is used"]
+        cut["id"] = cut["supervisions"][0]["id"] = marks.renamed[i]
+    else:
+        cut["custom"]["copy_of"] = marks.copy_of[i]
+    return orjson.dumps(cut)
+
+
+def unit_name(unit: int) -> str:
+    return f"unit-{unit:06d}.jsonl"
+
+
+def write_plan(lines: list[bytes], settings: PlanSettings, store: Store) -> tuple[Unit, ...]:
+    """Write one file a unit, then ``plan.json``; returns the units. Done already: only reads ``plan.json``."""
+    if (known := read_plan(store)) is not None:
+        return known
+    columns = Lines.of(lines)
+    marks = mark(columns, settings.dedup)
+    ids = [marks.renamed.get(i, utterance_id) for i, utterance_id in enumerate(columns.ids)]
+    units, hashes = [], []
+    for k, part in enumerate(assign(ids, columns.seconds_N, settings)):
+        data = b"".join(_line(lines[i], int(i), marks) + b"\n" for i in part)
+        store.publish(unit_name(k), data)
+        hashes.append(sha256(data))
+        units.append(Unit(k, len(part), round(float(columns.seconds_N[part].sum()), 3)))
+    value = {"units": [[u.count, u.seconds, h] for u, h in zip(units, hashes, strict=True)]}
+    store.publish(RECEIPT, pretty(value))
+    return tuple(units)
+
+
+def read_plan(store: Store) -> tuple[Unit, ...] | None:
+    """The units of a finished plan, or None."""
+    try:
+        value = orjson.loads(store.read(RECEIPT))
+    except FileNotFoundError:
+        return None
+    return tuple(Unit(k, count, seconds) for k, (count, seconds, _) in enumerate(value["units"]))
+
+
+def unit_cuts(store: Store, unit: int) -> Iterator[dict[str, Any]]:
+    """The cuts of a unit, in plan order."""
+    for line in io.BytesIO(store.read(unit_name(unit))):
+        yield orjson.loads(line)
+
+
+def batches(seconds: list[float], batch_seconds: float) -> list[list[int]]:
+    """Positions of a unit grouped into batches of similar length, each of at most ``batch_seconds`` when padded.
+
+    Fixed by the plan's seconds alone: what cleaning drops leaves gaps, it moves nobody.
+    """
+    groups: list[list[int]] = []
+    for i in sorted(range(len(seconds)), key=lambda i: (seconds[i], i)):
+        if groups and seconds[i] * (len(groups[-1]) + 1) <= batch_seconds:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups

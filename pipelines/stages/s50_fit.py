@@ -1,0 +1,118 @@
+"""Fit: what is learned from the corpus before tokens can be made of it: the speech codebook, the text tokenizer.
+
+One unit, done by one worker through the same engine as everything else, so that a poisonous file costs only itself here too. The sample is the
+head of the plan, which is a global shuffle: a seeded random sample. Only the training split is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from manifests.corpora.base import Corpus
+from manifests.ledger import Outcome
+from manifests.recipe import Recipe
+from manifests.settings.speech import PatchesSettings
+from manifests.splits import split_of
+from manifests.storage import Store
+from manifests.utterance import from_cut
+from pipelines.engine.contract import Beat, Made, Task, Unit
+from pipelines.stages.hearing import Ear, Heard
+from pipelines.stages.s20_ingest import fetcher
+from pipelines.stages.s30_plan import unit_cuts
+
+VERSION = 1
+CODEBOOK, TEXT = "speech.safetensors", "text.json"
+SPARE = 1.5  # seconds planned for each second wanted: some of them are filtered
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Fit what ``recipe`` needs on the head of the plan in ``plan``."""
+
+    folder: str
+    plan: str
+    root: str
+    recipe: Recipe
+    plan_units: tuple[Unit, ...]
+    stage: str = "fit"
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        head = self.head
+        return (Unit(0, sum(u.count for u in head), sum(u.seconds for u in head)),)
+
+    @property
+    def head(self) -> list[Unit]:
+        """The units whose utterances are looked at: enough for the speech sample; the first at least."""
+        speech = self.recipe.speech
+        wanted = speech.fit_seconds * SPARE if isinstance(speech, PatchesSettings) else 0.0
+        head: list[Unit] = []
+        for unit in self.plan_units:
+            if head and sum(u.seconds for u in head) >= wanted:
+                break
+            head.append(unit)
+        return head
+
+    def open(self) -> FitWorker:
+        corpus: Corpus = self.recipe.corpus
+        return FitWorker(self, Ear(fetcher(corpus, self.root), self.recipe.clean, self.recipe.speech.sample_rate))
+
+
+@dataclass
+class FitWorker:
+    job: FitJob
+    ear: Ear
+
+    def process(self, task: Task, beat: Beat) -> Made:
+        """Fit codebook and text tokenizer. A probe only listens."""
+        outcomes: list[Outcome] = []
+        waves = self._waves(task, outcomes, beat)
+        files: dict[str, bytes] = {}
+        recipe = self.job.recipe
+        if task.only is not None:
+            for _ in waves:
+                pass
+            return Made({}, tuple(outcomes))
+        if isinstance(recipe.speech, PatchesSettings):
+            from tokenization.patches.files import save
+            from tokenization.patches.fitting import fit
+
+            files[CODEBOOK] = save(fit(waves, recipe.speech))
+        if recipe.text.kind == "bpe":
+            from tokenization.text import fit_text
+
+            files[TEXT] = fit_text(self._texts(), recipe.text)
+        else:
+            from tokenization.text import load_text
+
+            files[TEXT] = load_text(recipe.text)
+        return Made(files, tuple(outcomes))
+
+    def _cuts(self) -> Iterator[dict]:
+        for unit in self.job.head:
+            yield from unit_cuts(Store(self.job.plan), unit.index)
+
+    def _waves(self, task: Task, outcomes: list[Outcome], beat: Beat) -> Iterator:
+        first, end = task.only or (0, task.unit.count)
+        for position, cut in enumerate(self._cuts()):
+            if not first <= position < end:
+                continue
+            if position in task.skip:
+                outcomes.append(Outcome(cut["id"], "quarantined", *task.skip[position]))
+            elif split_of(from_cut(cut), self.job.recipe.split) == "train":
+                heard = self.ear.hear(cut)
+                outcomes.append(heard if isinstance(heard, Outcome) else Outcome(cut["id"], "written"))
+                if isinstance(heard, Heard):
+                    yield from (side.wave_T for side in heard.sides)
+            beat(1)
+
+    def _texts(self) -> Iterator[str]:
+        """Texts of the training split, from the whole plan."""
+        for unit in self.job.plan_units:
+            for cut in unit_cuts(Store(self.job.plan), unit.index):
+                utterance = from_cut(cut)
+                if utterance.fault or split_of(utterance, self.job.recipe.split) != "train":
+                    continue
+                query = utterance.query.text if utterance.query else None
+                yield from (text for text in (utterance.text, query) if text)

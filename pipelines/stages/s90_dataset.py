@@ -1,0 +1,58 @@
+"""Dataset: when every unit has its receipt, fold them into ``dataset.json``. Nothing in it differs from run to run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from manifests.dataset import FORMAT, NAME
+from manifests.fingerprint import pretty
+from manifests.ledger import Ledger, fold
+from manifests.receipt import Receipt, receipts
+from manifests.storage import Store
+
+
+class Unbalanced(RuntimeError):
+    """Utterances are missing from the ledger or stand in it twice: a defect, never to be papered over."""
+
+
+def sum_facts(made: Iterable[Receipt]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """(measurements by split, parity counts), summed over units in order."""
+    splits: dict[str, Counter[str]] = {}
+    parity: Counter[str] = Counter()
+    for receipt in made:
+        for split, amounts in receipt.facts["splits"].items():
+            splits.setdefault(split, Counter()).update(amounts)
+        parity.update({k: v for k, v in receipt.facts["parity"].items() if isinstance(v, int)})
+    return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(sorted(parity.items()))
+
+
+def shard_entry(receipt: Receipt) -> dict[str, Any]:
+    tar, index = receipt.files
+    written = sum(o.status == "written" for o in receipt.outcomes)
+    return {
+        "name": tar.name, "samples": written, "bytes": tar.bytes, "sha256": tar.sha256,
+        "index": index.name, "index_sha256": index.sha256,
+    }  # fmt: skip
+
+
+def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> dict[str, Any]:
+    """The contents of ``dataset.json``. Raises :class:`Unbalanced`."""
+    made = list(receipts(tokens, units))
+    ledger: Ledger = fold(planned, (o for r in made for o in r.outcomes))
+    if len(made) != units or not ledger.settled:
+        raise Unbalanced(f"{units - len(made)} receipts and {ledger.pending} utterances are missing")
+    splits, parity = sum_facts(made)
+    shards = [shard_entry(r) for r in made]
+    return {"format": FORMAT, **about, "ledger": ledger.to_json(), "splits": splits, "parity": parity,
+            "tokens": {"folder": about["folders"]["tokens"], "shards": shards}}  # fmt: skip
+
+
+def publish(out: Store, description: dict[str, Any]) -> bool:
+    """Write ``dataset.json`` unless it stands there already; True when it was written."""
+    data = pretty(description)
+    if out.exists(NAME) and out.read(NAME) == data:
+        return False
+    out.publish(NAME, data)
+    return True

@@ -1,0 +1,31 @@
+"""The table that ends ``speechmill data``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.data import Result
+
+
+def print_summary(result: Result, out: str, console: Console) -> None:
+    """Hours and utterances by split, the ledger, and where things lie."""
+    value = result.description
+    table = Table(title=f"{value['name']}: {len(value['tokens']['shards'])} shards in {out}", title_justify="left")
+    for column in ("split", "utterances", "hours", "query hours", "speech tokens", "text tokens"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, amounts in value["splits"].items():
+        hours, query = amounts["seconds"] / 3600, amounts["query_seconds"] / 3600
+        table.add_row(split, *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
+                      f"{int(amounts['frames']):,}", f"{int(amounts['text_tokens']):,}")  # fmt: skip
+    console.print(table)
+    ledger = value["ledger"]
+    filtered, quarantined = sum(ledger["filtered"].values()), sum(ledger["quarantined"].values())
+    console.print(f"ledger: {ledger['planned']} = {ledger['written']} written + {filtered} filtered + {quarantined} quarantined")
+    for kind in ("filtered", "quarantined"):
+        for reason, count in ledger[kind].items():
+            console.print(f"  {kind}: {count} {reason}")
+    done = "nothing to do" if result.nothing_to_do else "done"
+    console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
+    if "://" not in out:
+        console.print(f"report: {out}/report/index.html")
