@@ -37,7 +37,7 @@ check: install ## Lint, types, and the floors of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 format: install ## Format the code
 	$(BIN)/ruff format .

@@ -40,7 +40,7 @@ class FetchFailed(Exception):
         self.reason, self.message, self.transient = reason, message, transient
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.message}"
+        return self.message
 
 
 class _Closable(Protocol):
@@ -157,13 +157,13 @@ class Fetcher:
         return header
 
     def snapshot(self, ref: AudioRef) -> tuple[int, ...]:
-        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () where nothing is."""
-        place = self._place(ref.path)
+        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () where none can be had."""
         try:
+            place = self._place(ref.path)
             if place.local is None:
                 return (place.store.size(place.name),)
             found = os.stat(place.local)
-        except (OSError, ValueError):
+        except (FetchFailed, OSError, ValueError):
             return ()
         return (found.st_size, found.st_mtime_ns)
 

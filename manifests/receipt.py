@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from manifests.fingerprint import pretty, sha256
+from manifests.fingerprint import canonical, pretty, sha256
 from manifests.ledger import Outcome
 from manifests.storage import Store
 
@@ -50,16 +50,20 @@ class Receipt:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        return pretty({**asdict(self), "outcomes": [o.to_json() for o in self.outcomes]})
+        """JSON that ends in ``seal``, the SHA-256 of the rest: a changed receipt is found out, not believed."""
+        value = {**asdict(self), "outcomes": [o.to_json() for o in self.outcomes]}
+        return pretty({**value, "seal": sha256(canonical(value))})
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> Receipt:
         try:
             value = orjson.loads(data)
+            if value.pop("seal") != sha256(canonical(value)):
+                raise ValueError("its contents are not those that were written")
             value["files"] = tuple(FileEntry(**f) for f in value["files"])
             value["outcomes"] = tuple(Outcome.from_json(o) for o in value["outcomes"])
             return cls(**value)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ReceiptError(f"{name}: not a receipt ({error})") from None
 
 

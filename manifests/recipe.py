@@ -97,7 +97,9 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def parse(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """A checked recipe from its mapping. Raises :class:`RecipeError`."""
+    """A checked recipe from its mapping; a ``speech`` block without ``name`` is the embedded tokenizer's. Raises :class:`RecipeError`."""
+    if isinstance(value.get("speech"), Mapping):
+        value = {**value, "speech": {"name": "patches", **value["speech"]}}
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:

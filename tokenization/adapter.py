@@ -1,11 +1,13 @@
 """The contract of a speech tokenizer: a small adapter around one codec.
 
-An adapter states what it is (:class:`TokenizerSpec`), how many frames a waveform of so many samples gets, and turns waveforms
-to codes, and back where the codec can. It is a pure function of settings and weights: nothing it returns may depend on earlier calls, and the
-codes of a waveform may not depend on what it was batched with (`tokenization/parity.py` measures that).
+An adapter states what it is (:class:`TokenizerSpec`) and how many frames a waveform of so many samples gets, and turns
+waveforms to codes, and back where the codec can. It is a pure function of settings and weights: nothing it returns may
+depend on earlier calls, and the codes of a waveform may not depend on what it was batched with
+(`tokenization/parity.py` measures that).
 
-An external codec (EnCodec, S3, Mimi, DAC) is one more file: its settings name a path or hub id and the weights' checksum, its
-library is imported when it is opened, it pads its batch itself, and cuts each result to ``frames(samples)``.
+An external codec (EnCodec, S3, Mimi, DAC) is one more file: its settings name a path or hub id and the weights'
+checksum, its library is imported when it is opened, it pads its batch itself, and cuts each result to
+``frames(samples)``.
 
 Shapes: T samples, F frames, Q codebooks.
 """
@@ -93,7 +95,10 @@ def frames_by_hop(samples: int, hop: int) -> int:
 
 
 def checked_wave(wave_T: npt.ArrayLike) -> Wave:
-    """``wave_T`` as a float32 vector. Raises :class:`TokenizerError` for other shapes, and for NaN or infinite samples."""
+    """``wave_T`` as a float32 vector.
+
+    Raises :class:`TokenizerError` for other shapes and types, and for NaN or infinite samples.
+    """
     wave = np.asarray(wave_T)
     if wave.ndim != 1 or wave.dtype.kind != "f":
         raise TokenizerError(
@@ -108,7 +113,10 @@ def checked_wave(wave_T: npt.ArrayLike) -> Wave:
 
 
 def checked_codes(codes_FQ: npt.ArrayLike, spec: TokenizerSpec) -> Codes:
-    """``codes_FQ`` as uint16, shape (F, codebooks). Raises :class:`TokenizerError` for other shapes, types and ranges."""
+    """``codes_FQ`` as uint16, shape (F, codebooks); of one codebook they may come as a vector.
+
+    Raises :class:`TokenizerError` for other shapes, types and ranges.
+    """
     codes = np.asarray(codes_FQ)
     if codes.dtype.kind not in "iu":
         raise TokenizerError(f"codes of {spec.name} must be whole numbers, not {codes.dtype}")

@@ -41,9 +41,11 @@ class GivenTokenizer:
 
     def encode(self, waves: Sequence[Wave]) -> list[Codes]:
         raise TokenizerError(
-            f"speech.name is 'given', so the corpus must bring its tokens, but {len(waves)} utterance(s) have only sound: "
-            "choose another tokenizer, such as 'patches', or a corpus with tokens"
+            f"speech.name is 'given', so the corpus must bring its tokens, but {len(waves)} utterance(s) have only "
+            "sound: choose another tokenizer, such as 'patches', or a corpus with tokens"
         )
 
     def decode(self, codes_FQ: Codes) -> Wave:
-        raise TokenizerError("tokens that came with the corpus cannot be turned to sound here: their codec is not installed")
+        raise TokenizerError(
+            "tokens that came with the corpus cannot be turned to sound here: their codec is not installed"
+        )

@@ -1,7 +1,7 @@
 """The parity gate: codes made in a batch must be those made one by one.
 
-Neural codecs pad a batch to its longest member, and many let the padding leak into the codes. The tokenize stage measures that on a
-sample of every unit, records it, and stops where it is more than the recipe allows.
+Neural codecs pad a batch to its longest member, and many let the padding leak into the codes. The tokenize stage
+measures that on a sample of every unit, records it, and stops where it is more than the recipe allows.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Parity:
         """Raises :class:`ParityExceeded` where :attr:`rate` is above ``limit``."""
         if self.rate > limit:
             raise ParityExceeded(
-                f"{tokenizer}: {self.mismatched} of {self.frames} frames ({self.rate:.3%}) of {self.utterances} utterances "
-                f"change when they are encoded in a batch; the recipe allows {limit:.3%}: "
+                f"{tokenizer}: {self.mismatched} of {self.frames} frames ({self.rate:.3%}) of {self.utterances} "
+                f"utterances change when they are encoded in a batch; the recipe allows {limit:.3%}: "
                 "encode one utterance at a time, or raise the limit if the codec is known to do this"
             )
 

@@ -1,7 +1,7 @@
 """Text to text tokens and back: a byte-level BPE fitted on the corpus, or a `tokenizer.json` from elsewhere.
 
-Byte-level means that every text has tokens and comes back unchanged: there is no unknown token. Two marks have ids of their
-own, ``<pad>`` (0) and ``<eos>`` (1); text that spells them out is tokenized as text.
+Byte-level means that every text has tokens and comes back unchanged: there is no unknown token. Two marks have ids of
+their own, ``<pad>`` (0) and ``<eos>`` (1); text that spells them out is tokenized as text.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def _untrained(settings: TextSettings) -> Tokenizer:
 def fit_text(texts: Iterable[str], settings: TextSettings) -> bytes:
     """``tokenizer.json`` bytes of a BPE trained on the first ``fit_texts`` of ``texts``, in canonical form.
 
-    The same texts in the same order give the same bytes. With few texts the vocabulary is smaller than ``vocab_size``; without any it is the
-    256 bytes and the marks. Texts with halves of surrogate pairs are passed over (they are not Unicode).
+    The same texts in the same order give the same bytes. With few texts the vocabulary is smaller than ``vocab_size``;
+    without any it is the 256 bytes and the marks. Texts with halves of surrogate pairs are passed over (they are not
+    Unicode, and :meth:`TextTokenizer.encode` refuses them).
     """
     from tokenizers import pre_tokenizers, trainers
 
@@ -129,7 +130,8 @@ class TextTokenizer:
         """The text of ``ids``, marks left out. Raises :class:`TextError` for ids outside the vocabulary."""
         wanted = np.asarray(ids, dtype=np.int64).reshape(-1)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.vocab_size):
-            raise TextError(f"text ids must lie in 0..{self.vocab_size - 1}, found {wanted.min()}..{wanted.max()}")
+            found = f"{wanted.min()}..{wanted.max()}"
+            raise TextError(f"text ids must lie in 0..{self.vocab_size - 1}, found {found}")
         return self._tokenizer.decode(wanted.tolist(), skip_special_tokens=True)
 
 
@@ -138,14 +140,17 @@ def _from_file(settings: TextSettings) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TextError(f"text.source: cannot read {path} ({error.strerror}): give the path of a tokenizer.json") from error
+        raise TextError(
+            f"text.source: cannot read {path} ({error.strerror}): give the path of a tokenizer.json"
+        ) from error
 
 
 def _from_hub(settings: TextSettings) -> bytes:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(str(settings.source), "tokenizer.json", revision=settings.revision)).read_bytes()
+        path = hf_hub_download(str(settings.source), "tokenizer.json", revision=settings.revision)
+        return Path(path).read_bytes()
     except Exception as error:  # the library's network, cache and permission errors share no base
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TextError(
@@ -166,7 +171,9 @@ def load_text(settings: TextSettings) -> bytes:
         raise TextError("a text tokenizer of kind 'bpe' is fitted on the corpus, not loaded: run the fit stage")
     data = LOADERS[settings.kind](settings)
     if settings.checksum and sha256(data) != settings.checksum:
-        raise TextError(f"text.source: {settings.source} has SHA-256 {sha256(data)}, the recipe says {settings.checksum}")
+        raise TextError(
+            f"text.source: {settings.source} has SHA-256 {sha256(data)}, the recipe says {settings.checksum}"
+        )
     return TextTokenizer(data).data
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from manifests.corpora.base import Corpus
-from manifests.corpora.listing import audio_ref, folders, join, legible, pattern_reader, stems
+from manifests.corpora.listing import Pattern, audio_ref, folders, join, legible, pattern_reader, stems
 from manifests.storage import Store
 from manifests.utterance import Utterance
 
@@ -17,7 +17,7 @@ class Folder(Corpus):
     """Every sound file at any depth. The id is the path without its suffix."""
 
     layout: Literal["folder"] = "folder"
-    speaker_pattern: str | None = Field(
+    speaker_pattern: Pattern | None = Field(
         None, description=r"regular expression on the path whose first group is the speaker, e.g. '^([^/]+)/' or '_(\w+)_'"
     )
 

@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Utterance
@@ -140,32 +143,32 @@ def _inside(files: Store, path: str) -> str | None:
 
 
 def legible(utterance: Utterance) -> Utterance:
-    """The utterance, or a faulty one with escapes where its id, text or path is not valid Unicode.
+    """The utterance, or a faulty one with escapes where something in it is not valid Unicode.
 
     File names may hold any bytes and JSON may hold half a surrogate pair; neither can be written as UTF-8 again.
     """
-    u = utterance
-    path = u.audio.path if u.audio else ""
-    if (u.id.isascii() and path.isascii() and (u.text is None or u.text.isascii())) or _encodable(u.id, u.text, path):
+    u, query = utterance, utterance.query
+    paths = [ref.path for ref in (u.audio, u.units, query.audio if query else None) if ref]
+    notes = [*u.extra, *u.extra.values(), *((query.text, query.speaker) if query else ()), *(u.fault or ())]
+    parts = (u.id, u.text, u.speaker, u.language, u.recording, u.split, *paths, *notes)
+    whole = "".join([part for part in parts if isinstance(part, str)])
+    if whole.isascii() or escaped(whole) == whole:
         return u
-    audio = replace(u.audio, path=escaped(path)) if u.audio else None
-    text = None if u.text is None else escaped(u.text)
-    fault = u.fault or ("bad_encoding", f"{escaped(u.id)}: its name or text is not valid Unicode; rename or re-encode it")
-    return replace(u, id=escaped(u.id), text=text, audio=audio, fault=fault)
-
-
-def _encodable(*parts: str | None) -> bool:
-    try:
-        for part in parts:
-            (part or "").encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    fault = u.fault or ("bad_encoding", f"{u.id}: its name or text is not valid Unicode; rename or re-encode it")
+    extra = {escaped(k): escaped(v) if isinstance(v, str) else v for k, v in u.extra.items()}
+    return Utterance(
+        escaped(u.id), None, _escaped(u.text), _escaped(u.speaker), _escaped(u.language), _escaped(u.recording),
+        u.start, u.seconds, u.channel, _escaped(u.split), fault=(fault[0], escaped(fault[1])), extra=extra,
+    )  # fmt: skip
 
 
 def escaped(text: str) -> str:
     """``text`` with everything that UTF-8 cannot write as backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _escaped(text: str | None) -> str | None:
+    return None if text is None else escaped(text)
 
 
 class Names:
@@ -176,6 +179,9 @@ class Names:
 
     def __contains__(self, name: str) -> bool:
         return name in self._seen
+
+    def given(self) -> Iterator[str]:
+        return iter(self._seen)
 
     def apart(self, utterance: Utterance) -> Utterance:
         """For ids derived from paths: a repeated one gets ``~2``, ``~3``, ... and stays usable."""
@@ -197,6 +203,17 @@ class Names:
 def missing_audio(name: str, text: str | None, where: str) -> Utterance:
     """A transcript whose sound file is not there."""
     return Utterance(name, text=text, fault=("missing_audio", f"{where} has a transcript for {name}, but no sound file"))
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
 
 def pattern_reader(pattern: str | None) -> Callable[[str], str | None]:

@@ -9,8 +9,8 @@ from manifests.demo.formalism import Intent
 
 RULES: dict[str, tuple[str, ...]] = {
     "ask": ("", "please", "could you", "hello", "i need you to"),
-    "okay": ("okay", "sure", "alright", "of course", "no problem", "very well"),
-    "fact": ("", "well", "i checked", "good question"),
+    "okay": ("okay", "sure", "alright", "certainly", "no problem", "very well"),
+    "fact": ("", "well", "apparently", "good question"),
     "count": ("three", "five", "six", "seven", "ten", "twelve", "twenty", "forty"),
     "hour": ("three", "five", "six", "seven", "ten", "twelve"),
     "room": ("kitchen", "bedroom", "hallway", "garage", "office", "bathroom", "garden"),

@@ -15,14 +15,20 @@ class TextSettings(Settings):
     Text is tokenized as it stands unless ``lowercase`` or ``squeeze`` asks for a change.
     """
 
-    kind: Literal["bpe", "file", "hub"] = Field("bpe", description="trained on the corpus, or loaded from `source`")
-    source: str | None = Field(None, description="file: path of a tokenizer.json; hub: repository, such as org/name")
-    revision: str | None = Field(None, description="hub: a commit, so that the tokenizer cannot change under the recipe")
-    vocab_size: int = Field(1_024, ge=258, le=1_000_000, description="bpe: at most so many ids, 256 bytes and 2 marks included")
-    fit_texts: int = Field(1_000_000, ge=1, description="bpe: train on the first so many texts")
-    lowercase: bool = Field(False, description="bpe: fold the case of all text (cannot be undone)")
-    squeeze: bool = Field(False, description="bpe: runs of white space become one space, none at the ends (cannot be undone)")
-    checksum: str | None = Field(None, description="file, hub: refuse a tokenizer.json with another SHA-256")
+    kind: Literal["bpe", "file", "hub"] = Field(
+        default="bpe", description="trained on the corpus, or loaded from `source`"
+    )
+    source: str | None = Field(
+        default=None, description="file: path of a tokenizer.json; hub: repository, such as org/name"
+    )
+    revision: str | None = Field(default=None, description="hub: a commit, so that it cannot change")
+    vocab_size: int = Field(
+        default=1_024, ge=258, le=1_000_000, description="bpe: at most so many ids, with bytes and marks"
+    )
+    fit_texts: int = Field(default=1_000_000, ge=1, description="bpe: train on the first so many texts")
+    lowercase: bool = Field(default=False, description="bpe: fold the case of all text (cannot be undone)")
+    squeeze: bool = Field(default=False, description="bpe: white space to single spaces (cannot be undone)")
+    checksum: str | None = Field(default=None, description="file, hub: refuse a tokenizer.json with another SHA-256")
 
     @model_validator(mode="after")
     def _source_where_needed(self) -> TextSettings:

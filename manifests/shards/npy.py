@@ -6,6 +6,8 @@ Shape legend: arrays are whatever the member holds; nothing here knows their mea
 from __future__ import annotations
 
 import io
+import math
+import tokenize
 from functools import lru_cache
 
 import numpy as np
@@ -38,11 +40,11 @@ def _parse(header: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
     stream = io.BytesIO(header[len(_MAGIC) :])
     try:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError, MemoryError, RecursionError) as error:
         raise NpyError(f"bad .npy header: {error}") from None
-    if dtype.hasobject or fortran:
+    if dtype.hasobject or fortran or not dtype.itemsize or any(n < 0 for n in shape):
         raise NpyError("only plain C-ordered numeric arrays are read")
-    return dtype, shape, int(np.prod(shape, dtype=np.int64))
+    return dtype, shape, math.prod(shape)
 
 
 def load(data: bytes | memoryview) -> np.ndarray:

@@ -42,6 +42,14 @@ def _bytes_of(store: Store, name: str) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def _is_index(index: np.ndarray) -> bool:
+    """Whether an array is one that ``build_index`` makes: a key, and (offset, size) of each member."""
+    fields = index.dtype.fields
+    if fields is None or "key" not in fields or index.ndim != 1 or fields["key"][0].kind != "S":
+        return False
+    return all(dtype == np.dtype(("<u8", (2,))) for name, (dtype, *_) in fields.items() if name != "key")
+
+
 class Shard:
     """One shard: a sequence of :class:`Sample`.
 
@@ -57,7 +65,7 @@ class Shard:
             self.index = npy.load(_bytes_of(store, f"{stem}.idx"))
         except npy.NpyError as error:
             raise ShardError(f"{stem}.idx: {error}") from None
-        if self.index.dtype.names is None or "key" not in self.index.dtype.names or self.index.ndim != 1:
+        if not _is_index(self.index):
             raise ShardError(f"{stem}.idx: not a shard index")
         self.extensions = tuple(n for n in self.index.dtype.names if n != "key")
         ends = [int(self.index[e].sum(axis=1).max(initial=0)) for e in self.extensions]

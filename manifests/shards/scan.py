@@ -7,6 +7,8 @@ import tarfile
 
 from manifests.shards.reader import ShardError
 
+BLOCK = tarfile.BLOCKSIZE
+
 Rows = list[tuple[str, dict[str, tuple[int, int]]]]
 
 
@@ -17,6 +19,7 @@ def scan(data: bytes | memoryview, name: str) -> Rows:
     whose members do not lie together.
     """
     rows: Rows = []
+    end = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in tar:
@@ -25,12 +28,17 @@ def scan(data: bytes | memoryview, name: str) -> Rows:
                 key, _, extension = member.name.partition(".")
                 if not rows or rows[-1][0] != key:
                     rows.append((key, {}))
+                if extension in rows[-1][1]:
+                    raise ShardError(f"{name}: {key}: {member.name!r} occurs twice")
                 rows[-1][1][extension] = (member.offset_data, member.size)
-            end = tar.offset
-    except tarfile.TarError as error:
+                end = member.offset_data + member.size + -member.size % BLOCK
+    except ShardError:
+        raise
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError) as error:
         raise ShardError(f"{name}: {error}") from None
     if len({key for key, _ in rows}) != len(rows):
         raise ShardError(f"{name}: a key occurs twice, or its members do not lie together")
-    if len(data) < end or bytes(data[end - 1024 : end]).strip(b"\0") and bytes(data[-1024:]).strip(b"\0"):
-        raise ShardError(f"{name}: the archive does not end where it should")
+    rest = bytes(data[end:])  # tarfile takes a damaged header for the end; the true end is nothing but zeros
+    if len(rest) < 2 * BLOCK or rest.strip(b"\0"):
+        raise ShardError(f"{name}: the archive does not end after {rows[-1][0] if rows else 'no sample'}, its next header is damaged")
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from pipelines.engine.stopping import Interrupted, Stopping
@@ -18,6 +19,10 @@ class ChunkWork(Protocol):
     def __call__(self, chunk: list[Any]) -> list[Any]: ...
 
     def poisoned(self, chunk: list[Any]) -> list[Any]: ...
+
+
+def _call(work: ChunkWork, chunk: list[Any]) -> list[Any]:
+    return work(chunk)
 
 
 @dataclass
@@ -42,9 +47,10 @@ class Mapper:
         import ray
 
         self.start()
-        task, window = ray.remote(max_retries=1)(work.__call__), deque[tuple[list[Any], Any]]()
+        work_ref, remote = ray.put(work), ray.remote(max_retries=1)(_call)
+        task, window = partial(remote.remote, work_ref), deque[tuple[list[Any], Any]]()
         for chunk in chunks:
-            window.append((chunk, task.remote(chunk)))
+            window.append((chunk, task(chunk)))
             if len(window) >= AHEAD * self.workers():
                 yield self._next(window, task, work, stage)
         while window:
@@ -54,7 +60,7 @@ class Mapper:
         if self.stopping.draining:
             raise Interrupted(f"{stage}: stopped; run again to resume")
 
-    def _next(self, window: deque[tuple[list[Any], Any]], task: Any, work: ChunkWork, stage: str) -> list[Any]:
+    def _next(self, window: deque[tuple[list[Any], Any]], task: Callable[[list[Any]], Any], work: ChunkWork, stage: str) -> list[Any]:
         import ray
 
         self._check(stage)
@@ -64,10 +70,10 @@ class Mapper:
         except ray.exceptions.WorkerCrashedError:
             return [item for one in chunk for item in self._alone(one, task, work)]
 
-    def _alone(self, one: Any, task: Any, work: ChunkWork) -> list[Any]:
+    def _alone(self, one: Any, task: Callable[[list[Any]], Any], work: ChunkWork) -> list[Any]:
         import ray
 
         try:
-            return ray.get(task.remote([one]))
+            return ray.get(task([one]))
         except ray.exceptions.WorkerCrashedError:
             return work.poisoned([one])

@@ -72,7 +72,11 @@ class Ear:
         try:
             data = self.fetch.local_path(ref) or self.fetch.fetch(ref)
             decoded = decode(data, DecodeLimits(s.max_decoded_seconds, s.max_decoded_mb * 2**20), span)
-        except (Unreadable, FetchFailed) as error:
-            return Dropped("quarantined", error.reason, str(error))
+        except FetchFailed as error:
+            if error.transient:
+                raise
+            return Dropped("quarantined", error.reason, error.message)
+        except Unreadable as error:
+            return Dropped("quarantined", error.reason, error.message)
         result = clean(decoded, s, self.sample_rate, channel)
         return result if isinstance(result, Dropped) else Side(result.wave_T, result.facts)

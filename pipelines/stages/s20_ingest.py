@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -39,7 +39,7 @@ class Cuts:
     listing: str
 
     def to_json(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in self.__slots__} if hasattr(self, "__slots__") else dict(vars(self))
+        return asdict(self)
 
 
 def fetcher(corpus: Corpus, root: str) -> Fetcher:

@@ -85,14 +85,19 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def assign(ids: list[str], seconds_N: np.ndarray, settings: PlanSettings) -> list[np.ndarray]:
-    """The positions of each unit's utterances, in the order of the shuffle. Every position occurs exactly once."""
+    """The positions of each unit's utterances, in the order of the shuffle. Every position occurs exactly once.
+
+    For distinct ids, which utterances form which unit does not depend on the order they are given in.
+    """
     if not ids:
         return []
     rank_N = np.array([draw("plan", settings.seed, i) for i in ids], np.uint64)
     order_N = np.lexsort((np.arange(len(ids)), rank_N))
-    units = max(1, round(float(seconds_N.sum()) / settings.unit_seconds))
-    middle_N = np.cumsum(seconds_N[order_N]) - seconds_N[order_N] / 2
-    unit_N = np.minimum((middle_N * units / max(float(seconds_N.sum()), 1e-9)).astype(np.int64), units - 1)
+    end_N = np.cumsum(seconds_N[order_N])  # in shuffled order, so that rounding does not depend on the manifest's
+    total = float(end_N[-1])
+    units = max(1, round(total / settings.unit_seconds))
+    middle_N = end_N - seconds_N[order_N] / 2
+    unit_N = np.minimum((middle_N * units / max(total, 1e-9)).astype(np.int64), units - 1)
     return [part for part in np.split(order_N, np.searchsorted(unit_N, np.arange(1, units))) if len(part)]
 
 
@@ -113,22 +118,31 @@ def unit_name(unit: int) -> str:
     return f"unit-{unit:06d}.jsonl"
 
 
+def planned(lines: list[bytes], settings: PlanSettings) -> Iterator[tuple[Unit, bytes]]:
+    """Each unit and the contents of its file: the plan as a pure function of manifest and settings."""
+    columns = Lines.of(lines)
+    marks = mark(columns, settings.dedup)
+    ids = [marks.renamed.get(i, utterance_id) for i, utterance_id in enumerate(columns.ids)]
+    for k, part in enumerate(assign(ids, columns.seconds_N, settings)):
+        unit = Unit(k, len(part), round(float(columns.seconds_N[part].sum()), 3))
+        yield unit, b"".join(_line(lines[i], int(i), marks) + b"\n" for i in part)
+
+
+def plan_file(units: Iterable[tuple[Unit, str]]) -> bytes:
+    """The contents of ``plan.json``: (unit, SHA-256 of its file) of every unit."""
+    return pretty({"units": [[unit.count, unit.seconds, digest] for unit, digest in units]})
+
+
 def write_plan(lines: list[bytes], settings: PlanSettings, store: Store) -> tuple[Unit, ...]:
     """Write one file a unit, then ``plan.json``; returns the units. Done already: only reads ``plan.json``."""
     if (known := read_plan(store)) is not None:
         return known
-    columns = Lines.of(lines)
-    marks = mark(columns, settings.dedup)
-    ids = [marks.renamed.get(i, utterance_id) for i, utterance_id in enumerate(columns.ids)]
-    units, hashes = [], []
-    for k, part in enumerate(assign(ids, columns.seconds_N, settings)):
-        data = b"".join(_line(lines[i], int(i), marks) + b"\n" for i in part)
-        store.publish(unit_name(k), data)
-        hashes.append(sha256(data))
-        units.append(Unit(k, len(part), round(float(columns.seconds_N[part].sum()), 3)))
-    value = {"units": [[u.count, u.seconds, h] for u, h in zip(units, hashes, strict=True)]}
-    store.publish(RECEIPT, pretty(value))
-    return tuple(units)
+    rows = []
+    for unit, data in planned(lines, settings):
+        store.publish(unit_name(unit.index), data)
+        rows.append((unit, sha256(data)))
+    store.publish(RECEIPT, plan_file(rows))
+    return tuple(unit for unit, _ in rows)
 
 
 def read_plan(store: Store) -> tuple[Unit, ...] | None:

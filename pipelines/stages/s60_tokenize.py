@@ -194,12 +194,13 @@ class TokenizeWorker:
     def _meta(self, heard: Heard, split: str, speech_FQ: np.ndarray) -> dict[str, Any]:
         """The sample's JSON."""
         u, response, query = heard.utterance, heard.response, heard.query
-        value = {
+        source = u.audio or u.units
+        value: dict[str, Any] = {
             "id": u.id, "text": u.text, "speaker": u.speaker, "language": u.language or self.job.recipe.corpus.language,
             "corpus": self.job.corpus, "recording": u.recording_id, "start": u.start, "split": split, "frames": len(speech_FQ),
             "duration": response.facts.seconds_out if response else len(speech_FQ) / self.tokenizer.spec.frame_rate,
             "audio": response.facts.to_json() if response else None,
-            "source": (u.audio or u.units).to_json() if (u.audio or u.units) else None,
+            "source": source.to_json() if source else None,
             "extra": dict(u.extra) or None,
         }  # fmt: skip
         if u.query is not None:

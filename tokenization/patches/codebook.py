@@ -1,7 +1,8 @@
 """What a fit makes: how patches become codes and codes become patches again, and its bytes.
 
-Everything is stored as int16: levels in half-decibels, distances in decibels, bases and smoother in fixed point. Whole numbers keep
-encoding exact, and rounding takes up what a solver's last bits may do, so that a fit gives the same bytes again.
+Everything is stored as int16: levels in half-decibels, distances in decibels, bases and smoother in fixed point. Whole
+numbers keep encoding exact, and rounding takes up what a solver's last bits may do, so that a fit gives the same bytes
+again.
 
 Shapes: P patches, D values of a patch, Z dimensions they are compared in, K codes, Q codebooks, C = 3 * Z.
 """
@@ -67,13 +68,11 @@ class PatchesCodebook:
 
     def points(self, codes_PQ: Codes) -> Ints:
         """``points_PZ``: where codes lie along the principal axes."""
-        books = range(len(self.centroids_QKZ))
-        return sum((self.centroids_QKZ[q][codes_PQ[:, q]] for q in books), start=np.int16(0))  # type: ignore[return-value]
+        return _looked_up(self.centroids_QKZ, codes_PQ)
 
     def plain_levels(self, codes_PQ: Codes) -> Ints:
         """``levels_PD``: the mean patch of each code, in half-decibels."""
-        books = range(len(self.levels_QKD))
-        return sum((self.levels_QKD[q][codes_PQ[:, q]] for q in books), start=np.int16(0))  # type: ignore[return-value]
+        return _looked_up(self.levels_QKD, codes_PQ)
 
     def levels(self, codes_PQ: Codes) -> npt.NDArray[np.float64]:
         """``levels_PD``: patches as the codes and their neighbours suggest them, in half-decibels."""
@@ -81,8 +80,17 @@ class PatchesCodebook:
         return self.plain_levels(codes_PQ) + context_PC @ (self.smoother_CD / SMOOTHER_ONE)
 
 
+def _looked_up(tables_QKX: Ints, codes_PQ: Codes) -> Ints:
+    """The sum over codebooks of the rows that codes name."""
+    books = np.arange(len(tables_QKX))
+    return tables_QKX[books, codes_PQ].sum(axis=1, dtype=np.int16)
+
+
 def with_neighbours(points_PZ: Ints) -> Ints:
-    """``context_PC``: each point's predecessor, itself and its successor; at the ends a point stands for its missing neighbour."""
+    """``context_PC``: each point's predecessor, itself and its successor.
+
+    At the ends a point stands for its missing neighbour.
+    """
     before = np.concatenate([points_PZ[:1], points_PZ[:-1]])
     after = np.concatenate([points_PZ[1:], points_PZ[-1:]])
     return np.concatenate([before, points_PZ, after], axis=1)

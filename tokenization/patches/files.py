@@ -1,7 +1,8 @@
 """The bytes of a codebook: a safetensors file, always the same for the same codebook.
 
-The format is written out here (an 8-byte length, a JSON header, the arrays) so that the header's order is fixed; any safetensors reader
-opens it. The header carries a SHA-256 of the arrays, so damage is found even where nobody kept the file's checksum.
+The format is written out here (an 8-byte length, a JSON header, the arrays) so that the header's order is fixed; any
+safetensors reader opens it. The header carries a SHA-256 of the arrays, so damage is found even where nobody kept the
+file's checksum.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def _shapes_fit(book: PatchesCodebook, settings: PatchesSettings) -> bool:
 def load(data: bytes, settings: PatchesSettings) -> PatchesCodebook:
     """The codebook that :func:`save` wrote.
 
-    Raises :class:`CodebookDamaged` for other or altered bytes, and :class:`CodebookMismatch` where it was fitted under settings
-    that give other codes than ``settings``.
+    Raises :class:`CodebookDamaged` for other or altered bytes, and :class:`CodebookMismatch` where it was fitted under
+    settings that give other codes than ``settings``.
     """
     try:
         header, meta, arrays = _parsed(data)

@@ -1,7 +1,7 @@
 """Fitting the codebook on a sample of the corpus: one pass, bounded memory, the same bytes each time.
 
-The fit keeps `fit_seconds` of runs of patches, drawn by the seed and the run's number alone; then principal axes, k-means for each codebook, and a
-smoother that predicts what a code's mean patch misses from the codes beside it.
+The fit keeps `fit_seconds` of runs of patches, drawn by the seed and the run's number alone; then come principal axes,
+k-means for each codebook, and a smoother that predicts what a code's mean patch misses from the codes beside it.
 
 Shapes: P patches, D values of a patch, Z dimensions, K codes, Q codebooks, C = 3 * Z.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,9 @@ def sample(waves: Iterable[Wave], settings: PatchesSettings, progress: Progress 
             heapq.heappushpop(kept, entry)
         progress("listening", heard // RATE, 0)
     if not kept:
-        raise TokenizerError("the codebook cannot be fitted: no speech reached the fit stage; see what was filtered and why")
+        raise TokenizerError(
+            "the codebook cannot be fitted: no speech reached the fit stage; see what was filtered and why"
+        )
     runs = [run_PD for _, _, run_PD in sorted(kept, key=lambda entry: entry[1])]
     starts = np.cumsum([0, *(len(run) for run in runs[:-1])])
     return Sample(np.concatenate(runs), starts, heard)
@@ -95,9 +98,8 @@ def _books(points_PZ: Ints, settings: PatchesSettings, progress: Progress) -> li
     """The live centroids of each codebook, each fitted on what the earlier ones left."""
     books, rest_PZ = [], points_PZ
     for book in range(settings.codebooks):
-        what = f"codebook {book + 1} of {settings.codebooks}"
-        seed = settings.seed + book
-        live_KZ = kmeans(rest_PZ, settings.codebook_size, settings.iterations, seed, lambda d, n, w=what: progress(w, d, n))
+        tick = partial(progress, f"codebook {book + 1} of {settings.codebooks}")
+        live_KZ = kmeans(rest_PZ, settings.codebook_size, settings.iterations, settings.seed + book, tick)
         rest_PZ = rest_PZ - live_KZ[nearest(rest_PZ, live_KZ)]
         books.append(live_KZ)
     return books
@@ -137,37 +139,30 @@ def _facts(heard: Sample, codes_PQ: Codes, live: list[Ints], missing_PD: npt.NDA
 
 
 def fit(waves: Iterable[Wave], settings: PatchesSettings, progress: Progress | None = None) -> PatchesCodebook:
-    """A codebook for ``waves``: float32 vectors at ``settings.sample_rate``, read once, in an order that must be the same each time.
+    """A codebook for ``waves``: float32 vectors at ``settings.sample_rate``, read once, in a fixed order.
 
-    The vocabulary is always ``codebook_size``. Where the sample has fewer distinct patches than that, the rest of the ids is never
-    made and ``facts["live"]`` says how many are. Raises :class:`TokenizerError` without any speech, or for samples that are no numbers.
+    The vocabulary is always ``codebook_size``. Where the sample has fewer distinct patches than that, the rest of the
+    ids is never made, and ``facts["live"]`` says how many are. ``progress`` hears of it: listening, axes, each codebook.
+    Raises :class:`TokenizerError` without any speech, or for samples that are no numbers.
     """
     told = progress or _quiet
     heard = sample(waves, settings, told)
     mean_D = np.rint(heard.levels_PD.mean(axis=0)).astype(np.int16)
     told("axes", 0, 1)
     basis_DZ = principal_axes(heard.levels_PD - mean_D, settings.pca)
-    empty = np.zeros((0, 0), dtype=np.int16)
-    projector = PatchesCodebook(mean_D, basis_DZ, empty, empty, empty, settings.encoding())
-    points_PZ = projector.project(heard.levels_PD)
+    none = np.zeros((0, 0), dtype=np.int16)
+    axes = PatchesCodebook(mean_D, basis_DZ, none, none, none, settings.encoding())
+    points_PZ = axes.project(heard.levels_PD)
     live = _books(points_PZ, settings, told)
-    centroids_QKZ = np.stack([_filled(book, settings.codebook_size) for book in live])
-    plain = PatchesCodebook(mean_D, basis_DZ, centroids_QKZ, empty, empty, settings.encoding())
-    codes_PQ = plain.quantize(points_PZ)
-    return _completed(plain, heard, codes_PQ, live)
+    coder = replace(axes, centroids_QKZ=np.stack([_filled(book, settings.codebook_size) for book in live]))
+    return _completed(coder, heard, coder.quantize(points_PZ), live)
 
 
-def _completed(plain: PatchesCodebook, heard: Sample, codes_PQ: Codes, live: list[Ints]) -> PatchesCodebook:
+def _completed(coder: PatchesCodebook, heard: Sample, codes_PQ: Codes, live: list[Ints]) -> PatchesCodebook:
     """The codebook with what decoding needs, and with what the fit found."""
-    levels_QKD = _tables(heard.levels_PD, codes_PQ, plain.centroids_QKZ.shape[1])
-    context_PC = heard.context(plain.points(codes_PQ))
-    whole = PatchesCodebook(
-        plain.mean_D, plain.basis_DZ, plain.centroids_QKZ, levels_QKD, np.zeros((0, 0), dtype=np.int16), plain.encoding
-    )
-    missing_PD = heard.levels_PD - whole.plain_levels(codes_PQ)
+    context_PC = heard.context(coder.points(codes_PQ))
+    plain = replace(coder, levels_QKD=_tables(heard.levels_PD, codes_PQ, coder.centroids_QKZ.shape[1]))
+    missing_PD = heard.levels_PD - plain.plain_levels(codes_PQ)
     smoother_CD = _smoother(context_PC, missing_PD)
     left_PD = missing_PD - context_PC.astype(np.float64) @ (smoother_CD / SMOOTHER_ONE)
-    facts = _facts(heard, codes_PQ, live, left_PD)
-    return PatchesCodebook(
-        plain.mean_D, plain.basis_DZ, plain.centroids_QKZ, levels_QKD, smoother_CD, plain.encoding, facts
-    )
+    return replace(plain, smoother_CD=smoother_CD, facts=_facts(heard, codes_PQ, live, left_PD))

@@ -1,6 +1,7 @@
 """Patches back to sound: mel bands to a spectrum, then phase recovery.
 
-Griffin & Lim (1984) with the momentum of Perraudin, Balazs & Sondergaard (2013), from a start phase that is the same each time.
+Griffin & Lim (1984) with the momentum of Perraudin, Balazs & Sondergaard (2013), from a start phase that is the same
+each time.
 
 Shapes: T samples, S spectra (4 per patch), W bins, M mel bands.
 """
@@ -14,8 +15,7 @@ from tokenization.adapter import Wave
 from tokenization.patches.spectrum import SPECTRA, Float, Spectrum
 
 UNMIX = 12  # rounds of spreading mel bands over bins
-WINDOWS_SUM = 2.0  # shifted Hann windows, four to a window's length, add up to it
-SQUARES_SUM = 1.5  # and their squares to this
+SQUARES_SUM = 1.5  # what the squares of shifted Hann windows add up to, four to a window's length
 Complex = npt.NDArray[np.complex128]
 
 
@@ -55,19 +55,17 @@ def synthesise(spectra_SW: Complex, spectrum: Spectrum) -> Float:
 def recover(magnitudes_SW: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Float:
     """A waveform with about these magnitudes, with one margin at both ends."""
     phases = np.random.Generator(np.random.Philox(0)).uniform(-np.pi, np.pi, magnitudes_SW.shape)
-    spectra_SW = magnitudes_SW * np.exp(1j * phases)
+    spectra_SW: Complex = magnitudes_SW * np.exp(1j * phases)
     last_SW = np.zeros_like(spectra_SW)
     for _ in range(rounds):
         found_SW = analyse(synthesise(spectra_SW, spectrum), spectrum)
         pushed_SW = found_SW + momentum * (found_SW - last_SW)
         last_SW = found_SW
-        spectra_SW = pushed_SW * (magnitudes_SW / (np.abs(pushed_SW) + 1e-12))
+        spectra_SW = (pushed_SW * (magnitudes_SW / (np.abs(pushed_SW) + 1e-12))).astype(np.complex128)
     return synthesise(spectra_SW, spectrum)
 
 
 def sound(decibels_SM: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Wave:
-    """``wave_T`` float32 of ``decibels_SM`` mel levels, one shift of samples for each."""
-    if not len(decibels_SM):
-        return np.zeros(0, dtype=np.float32)
+    """``wave_T`` float32 of ``decibels_SM`` mel levels (at least one), one shift of samples for each."""
     wave = recover(magnitudes(decibels_SM, spectrum), spectrum, rounds, momentum)
     return np.clip(wave[spectrum.margin : len(wave) - spectrum.margin], -1, 1).astype(np.float32)

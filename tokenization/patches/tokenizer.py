@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from manifests.fingerprint import sha256
 from manifests.settings.speech import PatchesSettings
 from tokenization.adapter import (
@@ -36,11 +38,16 @@ class PatchesTokenizer:
     can_encode = True
     can_decode = True
 
-    @cached_property
+    @property
     def spec(self) -> TokenizerSpec:
         s = self.settings
         rate = s.sample_rate / self.spectrum.hop
-        return TokenizerSpec(s.name, VERSION, rate, s.codebooks, s.codebook_size, s.sample_rate, sha256(save(self.codebook)))
+        return TokenizerSpec(s.name, VERSION, rate, s.codebooks, s.codebook_size, s.sample_rate, self.checksum)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the codebook's bytes."""
+        return sha256(save(self.codebook))
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -60,6 +67,6 @@ class PatchesTokenizer:
     def decode(self, codes_FQ: Codes) -> Wave:
         codes = checked_codes(codes_FQ, self.spec)
         if not len(codes):
-            return sound(self.codebook.mean_D[None, :0].astype(float).reshape(0, 1), self.spectrum, 0, 0)
+            return np.zeros(0, dtype=np.float32)
         decibels_SM = self.codebook.levels(codes).reshape(SPECTRA * len(codes), -1) / STEPS_PER_DB
         return sound(decibels_SM, self.spectrum, self.settings.griffin_lim, self.settings.momentum)

@@ -1,6 +1,6 @@
 """espeak-ng, from its wheel (no root needed), in a helper process; see :mod:`tokenization.voices.espeak_child`.
 
-Rate is words a minute, 150 at rate 1; pitch is espeak's 0 to 100 scale, 50 at pitch 1.
+Rate is words a minute, 140 at rate 1; pitch is espeak's 0 to 100 scale, 50 at pitch 1.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ import numpy as np
 from manifests.demo.script import Manner, Prosody
 from tokenization.voices.base import Engine, Voice, VoiceError, Wave, say_phrases
 
-WORDS_A_MINUTE, PITCH = 150, 50
-CANDIDATES = (Voice("en-us", "espeak"),)
-MANNER = Manner()
+WORDS_A_MINUTE, PITCH = 140, 50
+VARIANTS = (
+    "f5", "f2", "robosoft2", "robosoft3", "robosoft7", "robosoft6", "robosoft5", "anikaRobot", "robosoft", "klatt4",
+    "klatt5", "edward",
+)  # fmt: skip
+RATES = (0.95, 1.05)
+PITCHES = (0.85, 1.15)
+CANDIDATES = tuple(Voice(f"en-us+{variant}", "espeak", RATES, PITCHES) for variant in VARIANTS)
+MANNER = Manner(rate=(0.92, 1.06), pitch=(0.85, 1.15))
 
 
 class EspeakSpeaker:

@@ -1,7 +1,8 @@
 """Flite: the ``flite`` command, one short process for each phrase.
 
 Rate is the feature ``duration_stretch`` (its inverse), pitch ``f0_shift``; the voice ``rms`` ignores the latter. The
-output is a function of the arguments alone, so nothing has to be reset between phrases.
+output is a function of the arguments alone, so nothing has to be reset between phrases. The command's fifth voice, ``kal``, is
+``kal16`` at 8 kHz; it is no candidate, because half of the band would be empty.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ CANDIDATES = (
     Voice("rms", "flite", RATES),
     Voice("awb", "flite", RATES, PITCHES),
     Voice("kal16", "flite", RATES, PITCHES),
-    Voice("kal", "flite", RATES, PITCHES),
 )
 MANNER = Manner(rate=(0.85, 1.15), pitch=(0.88, 1.12))
 
@@ -35,7 +35,7 @@ class FliteSpeaker:
     """Says text with the flite command; holds nothing between calls."""
 
     def say(self, text: str, voice: str, prosody: Prosody) -> tuple[Wave, int]:
-        """``wave_T`` int16 and the voice's own sample rate (16 kHz; 8 kHz for kal)."""
+        """``wave_T`` int16 and the voice's own sample rate (16 kHz)."""
         with tempfile.TemporaryDirectory(prefix="flite-") as folder:
             target = Path(folder) / "phrase.wav"
             return say_phrases(lambda phrase: _render(phrase, voice, prosody, target), text, prosody)

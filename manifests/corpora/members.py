@@ -1,0 +1,88 @@
+"""The members of a tar by position: where each file's bytes lie, without unpacking anything.
+
+Nothing is written to disk, links are not followed, and a tar that breaks off says so: Python's own reader takes a damaged
+header in the middle of a tar for its end.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import IO
+
+
+_BLOCK = 512
+PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+SMALL = 1 << 20  # bytes of a member that is read while listing (text, JSON)
+
+
+class BrokenTar(ValueError):
+    """A tar that cannot be read to its end. What came before it is good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in a tar.
+
+    folder, key, ending   ``a/b/x.txt.gz`` is folder ``a/b``, key ``x``, ending ``txt.gz``, as WebDataset splits names
+    offset, size   of its content, in bytes
+    whole          False where the tar ends before the content does
+    """
+
+    folder: str
+    key: str
+    ending: str
+    offset: int
+    size: int
+    whole: bool
+
+    @property
+    def sample(self) -> str:
+        return f"{self.folder}/{self.key}" if self.folder else self.key
+
+
+def members(file: IO[bytes], name: str) -> Iterator[Member]:
+    """The regular files of an open tar, in order. Raises :class:`BrokenTar` where it breaks off."""
+    total = file.seek(0, 2)
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for info in tar:
+                tar.members = []  # else the reader keeps every member it has seen
+                if info.isreg() and not info.issparse():
+                    yield _member(info, total)
+            end = tar.offset
+    except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError) as error:
+        raise BrokenTar(f"{name} cannot be read ({error}); is it a tar, and whole?") from None
+    file.seek(min(end, total))
+    rest = file.read(_BLOCK)
+    if end > total or (rest and (len(rest) < _BLOCK or rest.strip(b"\0"))):
+        raise BrokenTar(f"{name} is damaged or cut short at byte {min(end, total)}; fetch it again")
+
+
+def _member(info: tarfile.TarInfo, total: int) -> Member:
+    folder, _, base = info.name.removeprefix("./").rpartition("/")
+    key, _, ending = base.partition(".")
+    whole = info.offset_data + info.size <= total
+    return Member(folder, key, ending.lower(), info.offset_data, info.size, whole)
+
+
+def samples(file: IO[bytes], name: str) -> Iterator[list[Member]]:
+    """Neighbouring members that share their sample's name, together. Raises :class:`BrokenTar`."""
+    for _, group in groupby(members(file, name), lambda m: m.sample):
+        yield list(group)
+
+
+def read_small(file: IO[bytes], member: Member) -> bytes:
+    """The content of a small member, and the file left where it was. Raises ValueError for large ones."""
+    if member.size > SMALL:
+        raise ValueError(f"{member.sample}.{member.ending} has {member.size} bytes; is it text?")
+    here = file.tell()
+    file.seek(member.offset)
+    data = file.read(member.size)
+    file.seek(here)
+    return data
+
+

@@ -1,0 +1,108 @@
+"""``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
+
+In this order: description, manifest, plan (made again and compared), fitted files, then unit by unit receipt, hashes, index,
+keys, samples and splits; the sums; what no receipt names; and a sample of utterances made again from their sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from manifests.dataset import NAME, DatasetError
+from manifests.ledger import fold
+from manifests.receipt import FOLDER, Receipt, receipt_name
+from manifests.recipe import RecipeError
+from pipelines.stages.s90_dataset import shard_entry, sum_facts
+from pipelines.verify_findings import RERUN, Fault, Findings, Progress, Verdict
+from pipelines.verify_inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
+from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, written
+from pipelines.verify_samples import Owners, UnitChecked, check_unit
+from pipelines.verify_subject import Subject
+
+__all__ = ["Fault", "Verdict", "verify"]
+OWNERS = {"speaker": "speaker", "recording": "recording", "corpus": None}
+
+
+def verify(root: str, reencode: int = 20, on_progress: Progress | None = None) -> Verdict:
+    """Check the dataset under ``root``, a path or fsspec URL; ``reencode`` utterances are made again from their sound.
+
+    Damaged files become faults, never exceptions. Samples of damaged shards are made again too, to name the damaged ones.
+    """
+    found = Findings()
+    try:
+        subject = Subject.open(root)
+    except (DatasetError, RecipeError) as error:
+        found.add(NAME, " ".join(str(error).split()), RESTORE)
+        return found.verdict()
+    with found.guard(NAME, RESTORE):
+        if check_description(subject, found):
+            _check_all(subject, reencode, found, on_progress)
+    return found.verdict()
+
+
+def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progress | None) -> None:
+    lines = None
+    with found.guard(NAME, RESTORE):
+        lines = check_cuts(subject, found)
+    with found.guard(subject.folder("plan"), RERUN):
+        check_plan(subject, lines, found)
+    with found.guard(subject.folder("fit"), RERUN):
+        check_fit(subject, found)
+    drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
+    for checked in _checked_units(subject, found, progress):
+        made.append(checked.receipt)
+        drawn.add(written(checked.receipt))
+        damaged += [] if checked.sound else written(checked.receipt)
+    with found.guard(NAME, RESTORE):
+        _check_sums(subject, made, found)
+    _check_extra(subject, made, found)
+    picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
+    with found.guard(subject.folder("tokens"), RERUN):
+        check_again(subject, picks if reencode else [], found, progress)
+
+
+def _checked_units(subject: Subject, found: Findings, progress: Progress | None) -> Iterator[UnitChecked]:
+    owners = Owners(OWNERS[subject.recipe.split.by])
+    count = _unit_count(subject)
+    for unit in range(count):
+        checked: UnitChecked | None = None
+        with found.guard(f"{subject.folder('tokens')}/{receipt_name(unit)}", RERUN):
+            checked = check_unit(subject, unit, owners, found)
+        if progress:
+            progress("units", unit + 1, count)
+        if checked:
+            yield checked
+
+
+def _unit_count(subject: Subject) -> int:
+    """Units of the plan, or shards of the description where the plan cannot be read (which is a fault already)."""
+    try:
+        return len(subject.units)
+    except Exception:  # whatever is wrong with plan.json was reported when the plan was checked
+        return len(subject.description["tokens"]["shards"])
+
+
+def _check_sums(subject: Subject, made: list[Receipt], found: Findings) -> None:
+    """The ledger, the splits, the parity and the list of shards in ``dataset.json`` are what the receipts add up to."""
+    said, planned = subject.description, subject.description["cuts"]["utterances"]
+    ledger = fold(planned, (o for receipt in made for o in receipt.outcomes))
+    splits, parity = sum_facts(made)
+    found.require(ledger.settled, NAME, f"{ledger.pending} of {planned} utterances have no outcome", RERUN)
+    for part, value in (("ledger", ledger.to_json()), ("splits", splits), ("parity", parity)):
+        found.require(said[part] == value, NAME, f"its {part} is not what the receipts add up to", RESTORE)
+    shards = [shard_entry(receipt) for receipt in made]
+    found.require(said["tokens"]["shards"] == shards, NAME, "its shards are not those of the receipts", RESTORE)
+
+
+def _check_extra(subject: Subject, made: list[Receipt], found: Findings) -> None:
+    """Files that no receipt names: left over, harmless, out of place."""
+    folder, store = subject.folder("tokens"), subject.store("tokens")
+    named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, "quarantine.jsonl"}
+    known = {receipt_name(unit) for unit in range(_unit_count(subject))}
+    named |= {f"shard-{unit:06d}{suffix}" for unit in range(_unit_count(subject)) for suffix in (".tar", ".idx")}
+    with found.guard(folder, RERUN):
+        for name in (n for n in store.list() if n not in named):
+            found.add(f"{folder}/{name}", "no receipt names it", "delete it", warning=True)
+        for name in (f"{FOLDER}/{n}" for n in store.list(FOLDER)):
+            if name not in known:
+                found.add(f"{folder}/{name}", "the plan has no such unit", "delete it", warning=True)

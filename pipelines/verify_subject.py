@@ -1,0 +1,99 @@
+"""A finished dataset with everything that made it: description, recipe, plan, fitted files, and the corpus where it can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from manifests.dataset import DatasetError, read_description
+from manifests.recipe import Recipe, parse
+from manifests.storage import Store
+from pipelines.engine.contract import Unit
+from pipelines.stages.s30_plan import read_plan
+from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
+from tokenization.adapter import SpeechTokenizer
+from tokenization.registry import needs_fit, open_tokenizer
+from tokenization.text import TextTokenizer
+
+RUN = "run.json"
+
+
+class Unreachable(Exception):
+    """The corpus a dataset was made of cannot be read from here: says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A dataset and what lies beside it. Opening reads ``dataset.json`` only; the rest is read when asked for."""
+
+    out: Store
+    description: Mapping[str, Any]
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, root: str) -> Subject:
+        """Raises ``DatasetError`` for no dataset or an unfinished one, ``RecipeError`` for a damaged recipe in it."""
+        out = Store(root)
+        description = read_description(out)
+        if not isinstance(description.get("recipe"), dict) or not isinstance(description.get("folders"), dict):
+            raise DatasetError(f"{out.root}/dataset.json: damaged: it has no recipe or no folders")
+        return cls(out, description, parse(description["recipe"], "dataset.json"))
+
+    def folder(self, stage: str) -> str:
+        """The name of a stage's folder. Raises ``DatasetError`` where the description names none."""
+        name = self.description["folders"].get(stage)
+        if not isinstance(name, str) or not name:
+            raise DatasetError(f"{self.out.root}/dataset.json: damaged: it names no {stage} folder")
+        return name
+
+    def store(self, stage: str) -> Store:
+        return self.out.sub(self.folder(stage))
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """The units of the plan. Raises ``DatasetError`` where it is gone."""
+        units = read_plan(self.store("plan"))
+        if units is None:
+            raise DatasetError(f"{self.out.root}/{self.folder('plan')}/plan.json: missing")
+        return units
+
+    @cached_property
+    def text(self) -> TextTokenizer:
+        return TextTokenizer(self.store("fit").read(TEXT))
+
+    @cached_property
+    def tokenizer(self) -> SpeechTokenizer:
+        speech = self.recipe.speech
+        return open_tokenizer(speech, self.store("fit").read(CODEBOOK) if needs_fit(speech) else None)
+
+    def run(self) -> dict[str, Any] | None:
+        """What ``run.json`` says of the run that made it, or None where there is none."""
+        try:
+            value = orjson.loads(self.out.read(RUN))
+        except FileNotFoundError:
+            return None
+        if not isinstance(value, dict):
+            raise DatasetError(f"{self.out.root}/{RUN}: damaged: not a mapping")
+        return value
+
+    def worker(self) -> TokenizeWorker:
+        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+        run = self.run()
+        root = run.get("root") if run else None
+        if not isinstance(root, str) or not root:
+            raise Unreachable(f"{RUN} does not say where the corpus lies")
+        try:
+            found = Store(root).exists("")
+        except Exception as error:  # every file system of fsspec has errors of its own
+            raise Unreachable(f"the corpus at {root} cannot be reached ({type(error).__name__}: {error})") from error
+        if not found:
+            raise Unreachable(f"the corpus is not at {root}")
+        corpus = self.recipe.corpus
+        plan, fit = self.store("plan").root, self.store("fit").root
+        name = corpus.name or corpus.layout
+        return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
