@@ -61,11 +61,10 @@ class DataRun:
         """Where the corpus lies; the demo corpus is spoken first."""
         if not self.space.is_demo:
             return self.recipe.corpus.root
-        from pipelines.stages import s10_speak
+        from pipelines.stages.s10_speak import speak
 
-        job = s10_speak.job(self.space)
-        did["speak"] = self.engine.run(job)
-        return job.folder
+        folder, did["speak"] = speak(self.space, self.engine)
+        return folder
 
     def planned(self, root: str, did: dict[str, int]) -> tuple[s20_ingest.Cuts, str, tuple[Unit, ...]]:
         """The manifest and the plan: (cuts, plan folder, units)."""
@@ -113,11 +112,19 @@ class DataRun:
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
-            **self._tokenizers(fit, bool(units)),
+            **self._tokenizers(fit, bool(units)), **self._spoken(root),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
         return Result(value, did, time.monotonic() - started)
+
+    def _spoken(self, root: str) -> dict[str, Any]:
+        """Which engine and voices spoke the demo corpus, and which voices the recogniser did not understand."""
+        if not self.space.is_demo:
+            return {}
+        from pipelines.stages.s10_speak import VOICES
+
+        return {"spoken": orjson.loads(Store(root).read(VOICES))}
 
     def _tokenizers(self, fit: str, fitted: bool) -> dict[str, Any]:
         """What a reader must know of the speech and text tokenizers."""

@@ -24,8 +24,6 @@ import numpy.typing as npt
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint16]
 
-MAX_VOCAB = 1 << 16  # codes are uint16
-
 
 class TokenizerError(ValueError):
     """A tokenizer cannot do what is asked of it: says what, why and what to do, in one line."""
@@ -85,7 +83,10 @@ class SpeechTokenizer(Protocol):
         ...
 
     def decode(self, codes_FQ: Codes) -> Wave:
-        """One utterance's codes to a float32 ``wave_T``. Raises :class:`TokenizerError` for codes that are not its own."""
+        """One utterance's codes to a float32 ``wave_T``.
+
+        Raises :class:`TokenizerError` for codes that are not its own, and where the adapter cannot decode.
+        """
         ...
 
 

@@ -43,18 +43,18 @@ class Columns(Settings):
     A dotted name reaches into nested JSON (``audio.path``).
     """
 
-    id: str | None = Field(None, description="default: from the path of the sound, and the start")
-    audio: str | None = Field(None, description="path of the sound")
+    id: str | None = Field(default=None, description="default: from the path of the sound, and the start")
+    audio: str | None = Field(default=None, description="path of the sound")
     text: str | None = None
     speaker: str | None = None
     language: str | None = None
     split: str | None = None
     recording: str | None = None
-    start: str | None = Field(None, description="seconds from the start of the file")
-    seconds: str | None = Field(None, description="length; without a start it describes the file and cuts nothing")
-    end: str | None = Field(None, description="seconds from the start of the file, instead of a length")
+    start: str | None = Field(default=None, description="seconds from the start of the file")
+    seconds: str | None = Field(default=None, description="length; without a start it describes the file and cuts nothing")
+    end: str | None = Field(default=None, description="seconds from the start of the file, instead of a length")
     channel: str | None = None
-    query_audio: str | None = Field(None, description="in dialogues: path of what the utterance answers")
+    query_audio: str | None = Field(default=None, description="in dialogues: path of what the utterance answers")
     query_text: str | None = None
     query_speaker: str | None = None
 
@@ -141,6 +141,7 @@ def utterance_of(
     language: str | None = None,
     fault: Fault | None = None,
     audio: AudioRef | None = None,
+    name: str | None = None,
 ) -> Utterance:
     """The utterance of one row. Whatever is wrong with it becomes its fault.
 
@@ -148,6 +149,7 @@ def utterance_of(
     where   the row, for messages and as the last resort for an id
     place   turns a path of the row into one of a reference
     audio   the sound, where the row does not name it
+    name    the id, where the row states none (default: from the path of the sound and the times)
     """
     get = {field: lookup(row, column) for field, column in found.items()}.get
     path = as_text(get("audio"))
@@ -160,9 +162,9 @@ def utterance_of(
         fault = fault or ("bad_line", f"{where} states {error}")
     if ref is None:
         fault = fault or ("missing_audio", f"{where} names no sound file")
-    key = as_text(get("id")) or _derived_id(ref if audio is None else None, start, seconds, where)
+    key = as_text(get("id")) or name or _derived_id(ref, start, seconds, where)
     listed = {} if start is not None or seconds is None else {"listed_seconds": seconds}
-    recording = as_text(get("recording")) or (ref.path if ref and start is not None else None)
+    recording = as_text(get("recording")) or (ref.path if ref and audio is None and start is not None else None)
     return Utterance(
         key, ref, as_text(get("text")), as_text(get("speaker")), as_text(get("language")) or language, recording,
         start or 0.0, None if start is None else seconds, channel, _split(as_text(get("split"))),

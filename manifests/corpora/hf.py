@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -14,7 +16,7 @@ from pydantic import Field, model_validator
 
 from manifests.corpora.base import Corpus, CorpusError
 from manifests.corpora.cells import BadCell, features_of, parquet_rows, saved_files, saved_rows, schema_of
-from manifests.corpora.columns import Columns, as_text, utterance_of
+from manifests.corpora.columns import Columns, as_text, lookup, utterance_of
 from manifests.corpora.listing import Names, folders, join, legible, place, split_of_folder
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Utterance
@@ -98,7 +100,8 @@ class _Source:
             row = 0
             for part in parts:
                 for values, found, audio in self._rows(files, part, corpus):
-                    yield self._utterance(files, corpus, values, found, audio, row), "id" in found
+                    utterance = self._utterance(files, corpus, values, found, audio, row)
+                    yield utterance, lookup(values, found.get("id")) is not None
                     row += 1
         except BadCell as error:
             yield Utterance(f"{self.name}:rest", fault=("broken_table", str(error))), False
@@ -125,16 +128,11 @@ class _Source:
         self, files: Store, corpus: HuggingFace, values: Mapping[str, Any], found: Mapping[str, str], audio: str, row: int
     ) -> Utterance:
         ref = AudioRef(self.name, row=row, column=audio)
+        name = f"{self.name.removesuffix('.parquet') or 'dataset'}/{row:07d}"
         where = f"{self.name} row {row}"
-        u = utterance_of(values, found, where, lambda p: place(files, p), corpus.language, None, ref)
+        u = utterance_of(values, found, where, partial(place, files), corpus.language, None, ref, name)
         path = as_text(values.get(audio))
-        stem = self.name.removesuffix(".parquet") or "dataset"
-        return Utterance(
-            u.id if "id" in found and u.id != where.replace(" line ", ":") else f"{stem}/{row:07d}",
-            ref, u.text, u.speaker, u.language, u.recording if "recording" in found else None, u.start, u.seconds,
-            u.channel, u.split or self._split, u.query, fault=u.fault,
-            extra={**u.extra, **({"file": path} if path else {})},
-        )  # fmt: skip
+        return replace(u, split=u.split or self._split, extra={**u.extra, **({"file": path} if path else {})})
 
 
 def _audio_column(features: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from manifests.utterance import AudioRef, Utterance
 Fault = tuple[str, str]  # (reason code, sentence for a person)
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .mp4 .aac .webm .mka .wma .aiff .aif .aifc .au .caf .w64 .sph .amr".split()
+    [".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".sph", ".amr"]
 )
 SPLITS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test", "eval": "test"}
 

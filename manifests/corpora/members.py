@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import IO
 
-
 _BLOCK = 512
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 SMALL = 1 << 20  # bytes of a member that is read while listing (text, JSON)
@@ -26,11 +25,13 @@ class BrokenTar(ValueError):
 class Member:
     """A regular file in a tar.
 
+    name           as the tar has it
     folder, key, ending   ``a/b/x.txt.gz`` is folder ``a/b``, key ``x``, ending ``txt.gz``, as WebDataset splits names
     offset, size   of its content, in bytes
     whole          False where the tar ends before the content does
     """
 
+    name: str
     folder: str
     key: str
     ending: str
@@ -66,7 +67,7 @@ def _member(info: tarfile.TarInfo, total: int) -> Member:
     folder, _, base = info.name.removeprefix("./").rpartition("/")
     key, _, ending = base.partition(".")
     whole = info.offset_data + info.size <= total
-    return Member(folder, key, ending.lower(), info.offset_data, info.size, whole)
+    return Member(info.name, folder, key, ending.lower(), info.offset_data, info.size, whole)
 
 
 def samples(file: IO[bytes], name: str) -> Iterator[list[Member]]:

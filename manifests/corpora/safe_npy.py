@@ -18,11 +18,11 @@ import numpy as np
 MAX_BYTES = 64 << 20
 MAX_DIMENSIONS = 3
 _MAGIC = b"\x93NUMPY"
-_DTYPES = frozenset("i1 i2 i4 i8 u1 u2 u4 u8 f4 f8 b1".split())
+_DTYPES = frozenset(["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", "b1"])
 MAX_OPCODES = 1_000_000
 MAX_TUPLES = 1_000
 _NEEDLESS = frozenset(
-    "EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER INST OBJ DUP EMPTY_SET ADDITEMS FROZENSET NEWOBJ NEWOBJ_EX".split()
+    ["EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "INST", "OBJ", "DUP", "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEWOBJ", "NEWOBJ_EX"]
 )
 _KEY = "speech_token"
 

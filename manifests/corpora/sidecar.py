@@ -27,7 +27,7 @@ from manifests.storage import Store
 from manifests.utterance import Utterance
 
 NO_TRANSCRIPTS = frozenset(
-    "authors bibliography books changelog changes chapters contributing copying license licence notice readme speakers".split()
+    ["authors", "bibliography", "books", "changelog", "changes", "chapters", "contributing", "copying", "license", "licence", "notice", "readme", "speakers"]
 )
 
 

@@ -67,17 +67,14 @@ class Tars(Corpus):
         row, text, wrong = _notes(file, sample, where)
         ref = AudioRef(name, sound.offset, sound.size) if sound else None
         found = {f: c for f, c in self.columns.find(row).items() if f not in ("id", "audio", "query_audio")}
-        utterance = utterance_of(row, found, where, str, self.language, fault or wrong, ref)
+        key = f"{name.removesuffix('.tar')}/{sample[0].sample}"
+        utterance = utterance_of(row, found, where, str, self.language, fault or wrong, ref, key)
+        asked = utterance.query
         if query:
-            asked = replace(utterance.query or Query(), audio=AudioRef(name, query.offset, query.size))
-            utterance = replace(utterance, query=asked)
-        return replace(
-            utterance,
-            id=f"{name.removesuffix('.tar')}/{sample[0].sample}",
-            recording=utterance.recording if "recording" in found else None,
-            text=text if text is not None else utterance.text,
-            split=utterance.split or split_of_folder(name.rsplit("/", 1)[-1]),
-        )
+            asked = replace(asked or Query(), audio=AudioRef(name, query.offset, query.size))
+        split = utterance.split or split_of_folder(name.rsplit("/", 1)[-1])
+        text = text if text is not None else utterance.text
+        return replace(utterance, text=text, split=split, query=asked)
 
     def _sound(self, sample: list[Member]) -> Member | None:
         if self.audio is not None:

@@ -86,8 +86,18 @@ def to_jsgf(public: Mapping[str, tuple[str, ...]], rules: Rules) -> str:
 
 
 def _alternatives(patterns: tuple[str, ...]) -> str:
+    """The alternatives, with those that begin alike joined: a decoder then follows their beginning once."""
     plain = [REFERENCE.sub(lambda found: f"<{rule_of(found[1])}>", words_only(text)) for text in patterns]
-    return " | ".join(text or "<NULL>" for text in plain)
+    rests: dict[str, list[str]] = {}
+    for first, _, rest in (text.partition(" ") for text in plain):
+        rests.setdefault(first, []).append(rest)
+    return " | ".join(_joined(first, rest) for first, rest in rests.items())
+
+
+def _joined(first: str, rests: list[str]) -> str:
+    if len(rests) == 1:
+        return f"{first} {rests[0]}".strip() or "<NULL>"
+    return f"{first} ( " + " | ".join(rest or "<NULL>" for rest in rests) + " )"
 
 
 def _reached(patterns: list[str], rules: Rules) -> set[str]:

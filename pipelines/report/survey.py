@@ -74,13 +74,25 @@ class Share:
     query_seconds: float = 0.0
     splits: set[str] = field(default_factory=set)
 
-    def add(self, sample: Amounts) -> None:
+    def add(self, amounts: Amounts) -> None:
         self.utterances += 1
-        self.seconds += sample.seconds
-        self.frames += sample.frames
-        self.text_tokens += sample.text_tokens
-        self.query_seconds += sample.query_seconds
-        self.splits.add(sample.split)
+        self.seconds += amounts.seconds
+        self.frames += amounts.frames
+        self.text_tokens += amounts.text_tokens
+        self.query_seconds += amounts.query_seconds
+        self.splits.add(amounts.split)
+
+    def plus(self, other: Share, sign: int = 1) -> Share:
+        """Both together (amounts only; of splits, the union)."""
+        return Share(
+            self.utterances + sign * other.utterances, self.seconds + sign * other.seconds, self.frames + sign * other.frames,
+            self.text_tokens + sign * other.text_tokens, self.query_seconds + sign * other.query_seconds,
+            self.splits | other.splits,
+        )  # fmt: skip
+
+    def minus(self, part: Share) -> Share:
+        """What is left without ``part``."""
+        return self.plus(part, -1)
 
     @property
     def hours(self) -> float:
@@ -116,12 +128,16 @@ class Groups:
     rest: Share = field(default_factory=Share)
 
     def add(self, name: str, amounts: Amounts) -> None:
-        share = self.shares.get(name)
-        if share is None:
-            share = self.shares[name] = Share() if len(self.shares) < self.limit else self.rest
-            if share is self.rest:
-                del self.shares[name]
-        share.add(amounts)
+        if name not in self.shares and len(self.shares) < self.limit:
+            self.shares[name] = Share()
+        self.shares.get(name, self.rest).add(amounts)
+
+    def total(self) -> Share:
+        """All names together, and what was counted after the limit."""
+        whole = Share().plus(self.rest)
+        for share in self.shares.values():
+            whole = whole.plus(share)
+        return whole
 
     def largest(self, count: int) -> list[tuple[str, Share]]:
         """The ``count`` names with most seconds, ties by name."""

@@ -69,7 +69,7 @@ def test_a_folder_without_a_dataset_is_one_fault(tmp_path: Path) -> None:
     assert not verdict.ok
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_changed_byte_anywhere_is_found_and_the_file_is_named(pristine: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(files(pristine)))
@@ -81,7 +81,7 @@ def test_any_changed_byte_anywhere_is_found_and_the_file_is_named(pristine: str,
     assert name in places(verify_with(pristine, name, bytes(after)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_cut_short_file_is_found_and_named(pristine: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(files(pristine)))

@@ -59,7 +59,8 @@ def _runs(waves: Iterable[Wave], spectrum: Spectrum) -> Iterator[Ints]:
 def sample(waves: Iterable[Wave], settings: PatchesSettings, progress: Progress = _quiet) -> Sample:
     """A uniform sample of about ``fit_seconds`` (all, where there is less), in the order heard.
 
-    Run number i is kept if its draw from (seed, i) is among the smallest. Raises :class:`TokenizerError` without any speech.
+    Run number i is kept if its draw from (seed, i) is among the smallest. Raises :class:`TokenizerError` without any
+    speech.
     """
     room, kept, heard = max(settings.fit_seconds * RATE // RUN, 1), [], 0
     for number, run_PD in enumerate(_runs(waves, Spectrum.of(settings))):
@@ -142,8 +143,8 @@ def fit(waves: Iterable[Wave], settings: PatchesSettings, progress: Progress | N
     """A codebook for ``waves``: float32 vectors at ``settings.sample_rate``, read once, in a fixed order.
 
     The vocabulary is always ``codebook_size``. Where the sample has fewer distinct patches than that, the rest of the
-    ids is never made, and ``facts["live"]`` says how many are. ``progress`` hears of it: listening, axes, each codebook.
-    Raises :class:`TokenizerError` without any speech, or for samples that are no numbers.
+    ids is never made, and ``facts["live"]`` says how many are. Raises :class:`TokenizerError` without any speech, or
+    for samples that are no numbers.
     """
     told = progress or _quiet
     heard = sample(waves, settings, told)

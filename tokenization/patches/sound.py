@@ -55,7 +55,7 @@ def synthesise(spectra_SW: Complex, spectrum: Spectrum) -> Float:
 def recover(magnitudes_SW: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Float:
     """A waveform with about these magnitudes, with one margin at both ends."""
     phases = np.random.Generator(np.random.Philox(0)).uniform(-np.pi, np.pi, magnitudes_SW.shape)
-    spectra_SW: Complex = magnitudes_SW * np.exp(1j * phases)
+    spectra_SW = (magnitudes_SW * np.exp(1j * phases)).astype(np.complex128)
     last_SW = np.zeros_like(spectra_SW)
     for _ in range(rounds):
         found_SW = analyse(synthesise(spectra_SW, spectrum), spectrum)

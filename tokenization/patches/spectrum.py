@@ -2,9 +2,9 @@
 
 A patch is 40 ms: four spectra of 40 ms windows, 10 ms apart, symmetric about the patch's middle, so that patch p covers
 samples [p * hop, (p + 1) * hop) and a second has exactly 25. Every waveform is worked through alone, in blocks of one
-fixed shape and in float64, and levels are rounded to half-decibels: from there on all arithmetic is on whole numbers and
-exact. So the codes of a waveform cannot depend on what it is batched with. Threads and processors could only change
-them where a level lies within float64's rounding of a half-decibel's border.
+fixed shape and in float64, and levels are rounded to half-decibels: from there on all arithmetic is on whole numbers
+and exact. So the codes of a waveform cannot depend on what it is batched with. Threads and processors could only
+change them where a level lies within float64's rounding of a half-decibel's border.
 
 Shapes: T samples, S spectra (4 per patch), W bins, M mel bands, P patches, D = 4 * M.
 """

@@ -1,0 +1,34 @@
+"""Running ``speechmill data`` as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.small_corpus import overrides
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object) -> subprocess.Popen[str]:
+    """The command, in a process group of its own (as a terminal gives it), with its output captured."""
+    sets = [part for value in overrides(corpus, **more) for part in ("--set", value)]
+    code = "from pipelines.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "data", "corpus", "-o", str(out), "--no-report", *sets],
+        cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str]:
+    """Exit code and output."""
+    output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output
+
+
+def run(corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object) -> tuple[int, str]:
+    return finish(start(corpus, out, environment, **more))
