@@ -2,8 +2,8 @@
 
     python benchmarks/screen_voices.py --engine flite --utterances 400
 
-First the screening the pipeline does, then fresh dialogues by the cast it leaves, with the prosody of the corpus. Prints
-word error rates with 95 % bootstrap intervals and speeds in CPU seconds of this process and its children (one core).
+First the screening the pipeline does, then fresh dialogues by the cast it leaves, with the prosody of the corpus.
+Prints word error rates with 95 % bootstrap intervals, and speeds in CPU seconds of this process and its children.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main() -> None:
     arguments = parse()
     engine = choose_engine(arguments.engine)
     print(f"engine {engine.name} {engine.versions()}")
-    print(f"grammar: {len(words())} words, " + ", ".join(f"{sum(1 for _ in sentences(s))} {s}s" for s in SIDES))
+    print(
+        f"grammar: {len(words())} words, " + ", ".join(f"{sum(1 for _ in sentences(s))} {s} sentences" for s in SIDES)
+    )
     judges = recognisers()
     if arguments.scan:
         scan(engine, judges, arguments.sentences)

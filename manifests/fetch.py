@@ -29,8 +29,8 @@ PAUSE = 0.5
 class FetchFailed(Exception):
     """Bytes that cannot be had.
 
-    reason      ``missing_audio``, ``outside_root``, ``too_big``, ``not_a_file``, ``bad_range``, ``bad_cell``, ``no_permission``,
-                ``unreachable`` or ``unreadable_file``
+    reason      ``missing_audio``, ``outside_root``, ``too_big``, ``not_a_file``, ``bad_range``, ``bad_cell``,
+                ``no_permission``, ``unreachable`` or ``unreadable_file``
     message     what, where and what to do, for a person
     transient   True where the same read may succeed later (object storage that does not answer)
     """
@@ -125,7 +125,7 @@ class Fetcher:
         return self._local(place.local, ref)
 
     def local_path(self, ref: AudioRef) -> Path | None:
-        """The whole local file of ``ref``, for decoders that read as they go; None for ranges, cells and object storage.
+        """The whole local file of ``ref``, for decoders that read as they go; None for anything else.
 
         Raises :class:`FetchFailed` where the file is absent, no regular file, or outside the roots.
         """
@@ -157,7 +157,7 @@ class Fetcher:
         return header
 
     def snapshot(self, ref: AudioRef) -> tuple[int, ...]:
-        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () where none can be had."""
+        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () without any."""
         try:
             place = self._place(ref.path)
             if place.local is None:
@@ -171,7 +171,7 @@ class Fetcher:
         try:
             return self._allowed(path)
         except OutsideRoot:
-            message = f"{path} is not under {self.files.root}; if it should be read, name its folder in corpus.audio_roots"
+            message = f"{path} is not under {self.files.root}; to read it, name its folder in corpus.audio_roots"
             raise FetchFailed("outside_root", message) from None
 
     def _allowed(self, path: str) -> _Place:
@@ -287,7 +287,7 @@ def _read_fully(fd: int, offset: int, wanted: int) -> bytes:
 def _check_range(offset: int, size: int | None, total: int, path: str) -> None:
     end = offset if size is None else offset + size
     if offset < 0 or (size is not None and size < 0) or end > total:
-        message = f"{path} has {total} bytes; bytes {offset} to {end} were asked for: is the file cut short, or the list old?"
+        message = f"{path} has {total} bytes, not {offset} to {end}: is the file cut short, or the list old?"
         raise FetchFailed("bad_range", message)
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, TaskID
+
+if TYPE_CHECKING:
+    from pipelines.inspect import Inspection
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -92,9 +98,9 @@ def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = No
 @app.command()
 def status(out: OutArg = "out", json_out: JsonOpt = False) -> None:
     """Stages, units, ledger, hours and rates of an output root, finished or not."""
-    from pipelines.status import read_status
+    from pipelines.status import status as look
 
-    found = read_status(out)
+    found = look(out)
     if json_out:
         sys.stdout.write(json.dumps(found.to_json()) + "\n")
     else:
@@ -110,13 +116,31 @@ def verify(
     """Recompute hashes, sums, shapes, ranges, order and splits, and re-encode a sample. Exit code 1 if anything is wrong."""
     from pipelines.verify import verify as check
 
-    verdict = check(out, reencode=reencode)
+    with _bar() as progress:
+        verdict = check(out, reencode, progress)
     if json_out:
-        sys.stdout.write(json.dumps(verdict.to_json()) + "\n")
+        faults = [{"where": f.where, "key": f.key, "what": f.what, "remedy": f.remedy, "warning": f.warning} for f in verdict.faults]
+        sys.stdout.write(json.dumps({"ok": verdict.ok, "faults": faults, "notes": verdict.notes, "samples": verdict.samples}) + "\n")
     else:
-        verdict.render(Console(highlight=False))
-    if verdict.faults:
+        for line in [*verdict.faults, *(f"note: {note}" for note in verdict.notes)]:
+            sys.stdout.write(f"{line}\n")
+        made_again = f"{verdict.reencoded} made again from their sound"
+        sys.stdout.write(f"{'verified' if verdict.ok else 'FAULTS'}: {verdict.samples} samples read, {made_again}, {len(verdict.faults)} faults\n")
+    if not verdict.ok:
         raise typer.Exit(FAULTS)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    with Progress(console=_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, of: int) -> None:
+            tasks.setdefault(what, bar.add_task(what) if what not in tasks else tasks[what])
+            bar.update(tasks[what], completed=done, total=of or None)
+
+        yield show
 
 
 @app.command()
@@ -124,15 +148,34 @@ def inspect(
     out: OutArg = "out",
     key: Annotated[str | None, typer.Argument(help="Id or key of an utterance; empty: one drawn from the dataset.")] = None,
     audio: Annotated[str, typer.Option(help="Folder its sound is written into; empty: none.")] = "",
+    json_out: JsonOpt = False,
 ) -> None:
     """One utterance: what became of it, its text, its tokens; writes its sound."""
     from pipelines.inspect import find, write_audio
 
     found = find(out, key)
-    found.render(Console(highlight=False))
-    if audio:
-        for path in write_audio(found, Path(audio)):
-            sys.stdout.write(f"wrote {path}\n")
+    if json_out:
+        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+    else:
+        _show(found)
+    for path in write_audio(found, Path(audio)) if audio else ():
+        sys.stdout.write(f"wrote {path}\n")
+    if found.status == "unknown":
+        raise typer.Exit(FAULTS)
+
+
+def _show(found: Inspection) -> None:
+    """An inspection as lines for people."""
+    lines = [f"id: {found.id}", f"status: {found.status}" + (f" in {found.shard}" if found.shard else "")]
+    if found.outcome and found.outcome.reason:
+        lines.append(f"reason: {found.outcome.reason}: {found.outcome.error}")
+    if found.nearest:
+        lines.append(f"nearest ids: {', '.join(found.nearest)}")
+    lines += [f"{name}: {text!r} ({len(found.text_ids[name])} tokens)" for name, text in found.texts.items()]
+    for name, codes_FQ in found.codes.items():
+        lines += [f"{name} codes, {len(codes_FQ)} frames:", *found.table(name)]
+    lines += [f"{name}: {value}" for name, value in found.meta.items() if name not in ("id", "text")]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 @app.command()
@@ -146,7 +189,7 @@ def report(out: OutArg = "out") -> None:
 @app.command()
 def quarantine(out: OutArg = "out") -> None:
     """Print every filtered and quarantined utterance with its reason, one JSON object a line."""
-    from pipelines.status import set_aside
+    from pipelines.status import quarantine as set_aside
 
     for outcome in set_aside(out):
         sys.stdout.write(json.dumps(outcome.to_json(), ensure_ascii=False) + "\n")

@@ -129,12 +129,12 @@ def write_audio(inspection: Inspection, folder: str | Path) -> list[Path]:
     waves: dict[str, np.ndarray] = {}
     if subject.tokenizer.can_decode:
         waves = {f"{name}-from-codes": subject.tokenizer.decode(codes) for name, codes in inspection.codes.items()}
-    waves |= _originals(subject, inspection)
+    waves |= originals(subject, inspection)
     rate = subject.tokenizer.spec.sample_rate
     return [_write_wav(target / f"{inspection.key}.{name}.wav", wave_T, rate) for name, wave_T in waves.items()]
 
 
-def _originals(subject: Subject, inspection: Inspection) -> dict[str, np.ndarray]:
+def originals(subject: Subject, inspection: Inspection) -> dict[str, np.ndarray]:
     """The cleaned waves that the codes were made of; empty where the corpus is out of reach."""
     try:
         ear = subject.worker().ear

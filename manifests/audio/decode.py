@@ -1,19 +1,42 @@
 """Decoding, bounded before it allocates. Truth is the decoded length, never the header's.
 
-Legend: wave_CT is float32, channels x samples, full scale 1.0.
+libsndfile first; where it fails, PyAV (whose wheels bundle FFmpeg). Both write block by block into one buffer that grows with
+what really comes, and stop at the first frame beyond the limits, whatever the header says.
+
+Legend: wave_CT, piece_CT are float32, channels x samples, full scale 1.0; wave_TC the same, samples x channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from manifests.audio.probe import Unreadable, check_head, source
+from manifests.audio.probe import (
+    AV_OPTIONS,
+    Unreadable,
+    audio_stream,
+    check_head,
+    check_shape,
+    nobody_reads,
+    one_line,
+    promises_length,
+    stated_seconds,
+)
+from manifests.audio.promise import ends_inside_a_page, promised_frames
+from manifests.audio.source import Clamped, chatters, head_of, hushed, opened, size_of
 
-BLOCK_FRAMES = 1 << 16
+if TYPE_CHECKING:
+    import soundfile
+    from av.audio.frame import AudioFrame
+
+BLOCK_SAMPLES = 1 << 20
+FIRST_SAMPLES = 1 << 24  # 64 MB: a header is trusted so far, before sound has come
+UNREAD_BYTES = (
+    1 << 14
+)  # libsndfile reads ahead by 8 kB; more left over than this is sound that the header does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,116 +57,218 @@ class Span:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Sound as it was stored. ``declared_frames`` is what the header promised for this part, None where it promises nothing."""
+    """Sound as it was stored.
+
+    wave_CT          may be a transposed view
+    declared_frames  what was promised: by the span where it has an end, else by the file; None where nothing is
+    decoder          soundfile or pyav
+    broken_off       the file ends in the middle of a page of its container
+    """
 
     wave_CT: np.ndarray
     sample_rate: int
     declared_frames: int | None
     decoder: str
+    broken_off: bool = False
 
 
-class _Room:
-    """Counts what has been decoded and stops before the limits are passed."""
+class _Failed(Exception):
+    """One library gave up; ``seconds`` of sound came before, None where the file did not even open."""
 
-    def __init__(self, limits: DecodeLimits, rate: int, channels: int) -> None:
-        if rate <= 0 or channels <= 0:
-            raise Unreadable("bad_header", f"its header declares {rate} Hz and {channels} channels")
+    def __init__(self, why: str, seconds: float | None) -> None:
+        super().__init__(why)
+        self.why, self.seconds = why, seconds
+
+
+class _Buffer:
+    """Frames as they come, from the span's first on. It grows by doubling and never past the limits by more than one frame."""
+
+    def __init__(self, limits: DecodeLimits, rate: int, channels: int, expected: int | None) -> None:
+        check_shape(rate, channels)
         self.limits, self.rate, self.channels, self.frames = limits, rate, channels, 0
         self.most = int(min(limits.max_seconds * rate, limits.max_bytes / (4 * channels)))
+        first = min(expected if expected is not None else BLOCK_SAMPLES, FIRST_SAMPLES // channels, self.most)
+        self.wave_TC = np.empty((first + 1, channels), np.float32)
+
+    def free(self) -> np.ndarray:
+        """Where the next frames may be written; never empty, at most a block."""
+        if self.frames == len(self.wave_TC):
+            self.wave_TC.resize((min(2 * self.frames, self.most + 1), self.channels), refcheck=False)
+        return self.wave_TC[self.frames : self.frames + max(BLOCK_SAMPLES // self.channels, 1)]
 
     def take(self, frames: int) -> None:
+        """Count frames that were written. Raises :class:`Unreadable` at the first beyond the limits."""
         self.frames += frames
         if self.frames > self.most:
             raise Unreadable(
                 "too_long",
-                f"it decodes to more than {self.most / self.rate:.0f} s (clean.max_decoded_seconds = {self.limits.max_seconds:g}, "
+                f"it decodes to more than {self.most / self.rate:g} s (clean.max_decoded_seconds = {self.limits.max_seconds:g}, "
                 f"clean.max_decoded_mb = {self.limits.max_bytes / 2**20:g})",
             )
 
+    def put(self, piece_CT: np.ndarray) -> None:
+        while piece_CT.shape[1]:
+            room_TC = self.free()
+            count = min(len(room_TC), piece_CT.shape[1])
+            room_TC[:count] = piece_CT[:, :count].T
+            self.take(count)
+            piece_CT = piece_CT[:, count:]
+
+    def done(self) -> np.ndarray:
+        self.wave_TC.resize((self.frames, self.channels), refcheck=False)
+        return self.wave_TC.T
+
 
 def decode(data: bytes | Path, limits: DecodeLimits, span: Span | None = None) -> Decoded:
-    """Decode a file, or a part of it. Raises :class:`Unreadable`, also where it would pass the limits."""
-    import soundfile
+    """Decode encoded bytes or the file at a path, whole or in part.
 
-    check_head(data)
-    try:
-        return _decode_soundfile(data, limits, span)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        first = " ".join(str(error).split())
-    import av
+    Raises :class:`Unreadable` for what is no sound, breaks off with an error, changes its shape midway, or would pass the
+    limits; OSError where a path cannot be opened. Of several audio streams the first is taken. A file that merely ends early
+    is decoded as far as it goes: ``declared_frames`` and ``broken_off`` tell.
 
+    Where libsndfile reads a file, a span is found by seeking; FFmpeg's seeking is not sample-exact, so there the file is
+    decoded from its start, without keeping what comes before the span.
+    """
+    with opened(data) as file:
+        head = head_of(file)
+        check_head(head)
+        with hushed(chatters(head)):
+            first = _attempt(file, limits, span)
+        if isinstance(first, Decoded) and not _more_follows(first, file, head, span):
+            return first
+        try:
+            second = _decode_av(file, limits, span)
+        except _Failed as failed:
+            if isinstance(first, Decoded):
+                return first
+            raise _both(first, failed) from None
+    return first if isinstance(first, Decoded) and _frames(second) <= _frames(first) else _recounted(second, first)
+
+
+def _frames(decoded: Decoded) -> int:
+    return decoded.wave_CT.shape[1]
+
+
+def _attempt(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded | _Failed:
     try:
-        return _decode_av(data, limits, span)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        why = " ".join(str(error).split())
-        raise Unreadable("not_audio", f"no decoder reads it (libsndfile: {first}; FFmpeg: {why})") from None
+        return _decode_soundfile(file, limits, span)
+    except _Failed as failed:
+        return failed
+
+
+def _more_follows(decoded: Decoded, file: BinaryIO, head: bytes, span: Span | None) -> bool:
+    """Whether libsndfile stopped where the header told it to, with much of the file unread."""
+    counted = head.startswith(b"fLaC") or not _frames(decoded)
+    return span is None and counted and size_of(file) - file.tell() > UNREAD_BYTES
+
+
+def _recounted(second: Decoded, first: Decoded | _Failed) -> Decoded:
+    """FFmpeg's decode, with libsndfile's count of what was promised where it has one."""
+    promised = first.declared_frames if isinstance(first, Decoded) else second.declared_frames
+    return Decoded(second.wave_CT, second.sample_rate, promised, second.decoder, second.broken_off)
+
+
+def _both(first: _Failed, second: _Failed) -> Unreadable:
+    """Both libraries gave up: no sound at all, or sound that breaks off."""
+    if first.seconds is None and second.seconds is None:
+        return nobody_reads(first.why, second.why)
+    came = max(first.seconds or 0.0, second.seconds or 0.0)
+    return Unreadable(
+        "decode_failed", f"decoding breaks off after {came:.2f} s (libsndfile: {first.why}; FFmpeg: {second.why})"
+    )
 
 
 def _part(span: Span | None, rate: int) -> tuple[int, int | None]:
     """First frame and number of frames of a span."""
     if span is None:
         return 0, None
-    return round(span.start * rate), None if span.seconds is None else round(span.seconds * rate)
+    return max(round(span.start * rate), 0), None if span.seconds is None else max(round(span.seconds * rate), 0)
 
 
-def _decode_soundfile(data: bytes | Path, limits: DecodeLimits, span: Span | None) -> Decoded:
+def _promise(file_frames: int | None, first: int, count: int | None) -> int | None:
+    if count is not None or file_frames is None:
+        return count
+    return max(file_frames - first, 0)
+
+
+def _decode_soundfile(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded:
     import soundfile
 
-    with soundfile.SoundFile(source(data)) as file:
-        room = _Room(limits, file.samplerate, file.channels)
-        first, count = _part(span, file.samplerate)
-        declared = file.frames if 0 <= file.frames < 2**50 else None
-        if declared is not None:
-            declared = max(declared - first, 0) if count is None else min(count, max(declared - first, 0))
-            room.take(declared)  # a header that promises too much is believed, to refuse it
-            room.frames = 0
-        if first:
-            _skip(file, first)
-        blocks = list(_soundfile_blocks(file, count, room))
-        wave_TC = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
-        return Decoded(np.ascontiguousarray(wave_TC.T), file.samplerate, declared, "soundfile")
+    buffer = None
+    try:
+        broken_off = ends_inside_a_page(file)
+        with soundfile.SoundFile(file) as sound:
+            first, count = _part(span, sound.samplerate)
+            promised = _promise(promised_frames(sound, file), first, count)
+            buffer = _Buffer(limits, sound.samplerate, sound.channels, promised)
+            if first:
+                sound.seek(min(first, sound.frames))
+            _read_soundfile(sound, buffer, count)
+            reaches_end = count is None or buffer.frames < count
+            return Decoded(buffer.done(), sound.samplerate, promised, "soundfile", broken_off and reaches_end)
+    except soundfile.SoundFileError as error:
+        raise _Failed(one_line(error), buffer.frames / buffer.rate if buffer else None) from None
 
 
-def _skip(file: object, first: int) -> None:
-    """Seek where the format can; else read up to there."""
-    if file.seekable():  # type: ignore[attr-defined]
-        file.seek(min(first, file.frames))  # type: ignore[attr-defined]
-        return
-    while first > 0 and len(block := file.read(min(BLOCK_FRAMES, first), dtype="float32")):  # type: ignore[attr-defined]
-        first -= len(block)
-
-
-def _soundfile_blocks(file: object, count: int | None, room: _Room) -> Iterator[np.ndarray]:
-    left = count
-    while left is None or left > 0:
-        want = BLOCK_FRAMES if left is None else min(BLOCK_FRAMES, left)
-        block_TC = file.read(want, dtype="float32", always_2d=True)  # type: ignore[attr-defined]
-        if not len(block_TC):
+def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | None) -> None:
+    while count is None or buffer.frames < count:
+        room_TC = buffer.free()
+        if count is not None:
+            room_TC = room_TC[: count - buffer.frames]
+        came = len(sound.read(out=room_TC))
+        if not came:
             return
-        room.take(len(block_TC))
-        left = None if left is None else left - len(block_TC)
-        yield block_TC
+        buffer.take(came)
 
 
-def _decode_av(data: bytes | Path, limits: DecodeLimits, span: Span | None) -> Decoded:
-    """Frame by frame from the start: FFmpeg's seeking is not sample-exact."""
+def _decode_av(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded:
     import av
+    from av.error import FFmpegError
 
-    with av.open(source(data), metadata_errors="ignore") as container:
-        if not container.streams.audio:
-            raise Unreadable("no_audio", "the file holds no audio stream")
-        stream = container.streams.audio[0]
-        rate, channels = int(stream.rate or 0), int(stream.codec_context.channels or 0)
-        room = _Room(limits, rate, channels)
-        first, count = _part(span, rate)
-        room.most += first
-        resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
-        parts, end = [], None if count is None else first + count
-        for frame in container.decode(stream):
-            for piece in resampler.resample(frame):
-                room.take(piece.samples)
-                parts.append(piece.to_ndarray().astype(np.float32, copy=False))
-            if end is not None and room.frames >= end:
-                break
-        wave_CT = np.concatenate(parts, axis=1) if parts else np.zeros((channels, 0), np.float32)
-        return Decoded(np.ascontiguousarray(wave_CT[:, first:end]), rate, None, "pyav")
+    file.seek(0)
+    seconds = None
+    try:
+        with av.open(Clamped(file), mode="r", options=AV_OPTIONS, metadata_errors="ignore") as container:
+            stream = audio_stream(container)
+            buffer, first, count, position = None, 0, None, 0
+            for frame in container.decode(stream):
+                rate, channels = frame.sample_rate, frame.layout.nb_channels
+                if buffer is None:
+                    first, count = _part(span, rate)
+                    buffer = _Buffer(limits, rate, channels, None)
+                elif (rate, channels) != (buffer.rate, buffer.channels):
+                    raise _changed(buffer, rate, channels, position)
+                _put_part(buffer, _planar(frame), position, first, count)
+                position += frame.samples
+                seconds = position / rate
+                if count is not None and buffer.frames >= count:
+                    break
+            rate = buffer.rate if buffer else int(stream.rate or 0)
+            stated = round(stated_seconds(container, stream) * rate) if promises_length(container) else 0
+            if buffer is None:
+                buffer = _Buffer(limits, rate, int(stream.codec_context.channels or 0), 0)
+            return Decoded(buffer.done(), rate, _promise(stated or None, first, count), "pyav")
+    except (FFmpegError, ValueError) as error:
+        raise _Failed(one_line(error), seconds) from None
+
+
+def _put_part(buffer: _Buffer, piece_CT: np.ndarray, position: int, first: int, count: int | None) -> None:
+    """Keep what of a piece, whose first frame is ``position``, lies in the span."""
+    end = None if count is None else max(first + count - position, 0)
+    buffer.put(piece_CT[:, max(first - position, 0) : end])
+
+
+def _changed(buffer: _Buffer, rate: int, channels: int, position: int) -> Unreadable:
+    was, now = f"{buffer.channels} channels at {buffer.rate} Hz", f"{channels} at {rate} Hz"
+    return Unreadable("changing_format", f"after {position / buffer.rate:.2f} s it changes from {was} to {now}")
+
+
+def _planar(frame: AudioFrame) -> np.ndarray:
+    """``piece_CT`` of an FFmpeg frame of any sample format."""
+    raw = frame.to_ndarray()
+    piece_CT = raw if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels).T
+    if piece_CT.dtype == np.uint8:
+        return (piece_CT.astype(np.float32) - 128) / 128
+    if np.issubdtype(piece_CT.dtype, np.integer):
+        return (piece_CT / 2.0 ** (8 * piece_CT.dtype.itemsize - 1)).astype(np.float32)
+    return piece_CT.astype(np.float32, copy=False)

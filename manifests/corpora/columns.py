@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -60,27 +60,26 @@ class Columns(Settings):
 
     def find(self, names: Iterable[str]) -> dict[str, str]:
         """Field to column, for a table that has columns ``names``. A stated column that is absent is left out."""
-        return _find(self, tuple(names))
+        return _find(tuple(getattr(self, field) for field in KNOWN), tuple(names))
 
     def absent(self, names: Iterable[str]) -> list[str]:
         """The stated columns that the table does not have."""
-        top = set(names)
+        there = set(names)
         stated = (getattr(self, field) for field in KNOWN)
-        return [c for c in stated if c is not None and c not in top and c.split(".", 1)[0] not in top]
+        return [c for c in stated if c is not None and not _is_there(c, there)]
+
+
+def _is_there(column: str, names: Container[str]) -> bool:
+    return column in names or column.split(".", 1)[0] in names
 
 
 @lru_cache(maxsize=1024)
-def _find(columns: Columns, names: tuple[str, ...]) -> dict[str, str]:
+def _find(stated: tuple[str | None, ...], names: tuple[str, ...]) -> dict[str, str]:
     by_name = {n.strip().lower(): n for n in reversed(names)}
     found: dict[str, str] = {}
-    for field, known in KNOWN.items():
-        stated = getattr(columns, field)
-        if stated is not None:
-            if stated in names or stated.split(".", 1)[0] in names:
-                found[field] = stated
-            continue
-        name = next((by_name[k] for k in known if k in by_name), None)
-        if name is not None and name not in found.values():
+    for (field, known), column in zip(KNOWN.items(), stated, strict=True):
+        name = column if column is not None else next((by_name[k] for k in known if k in by_name), None)
+        if name is not None and (name not in found.values() if column is None else _is_there(name, names)):
             found[field] = name
     return found
 
@@ -109,14 +108,18 @@ def as_seconds(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no number of seconds")
+        raise _no_seconds(value)
     try:
         seconds = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is no number of seconds") from None
+    except (ValueError, OverflowError):
+        raise _no_seconds(value) from None
     if not math.isfinite(seconds):
-        raise ValueError(f"{value!r} is no number of seconds")
+        raise _no_seconds(value)
     return seconds
+
+
+def _no_seconds(value: Any) -> ValueError:
+    return ValueError(f"{str(value)[:40]!r} as a number of seconds")
 
 
 def times(start: Any, seconds: Any, end: Any) -> tuple[float | None, float | None]:

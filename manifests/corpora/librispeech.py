@@ -16,6 +16,7 @@ from manifests.corpora.listing import (
     join,
     legible,
     missing_audio,
+    split_name,
     split_of_folder,
     stems,
     subfolders,
@@ -64,16 +65,18 @@ class LibriSpeech(Corpus):
             texts |= read_keyed(files, join(folder, name))
         audio = dict(stems(names))
         split, language = split_of_folder(subset), self.language or "en"
-        for key in sorted(audio.keys() | (texts.keys() - {n.rsplit(".", 1)[0] for n in audio.values()})):
-            entry = texts.get(key) or texts.get(key.rsplit(".", 1)[0])
+        extras: dict[str, dict[str, str]] = {}
+        for key in sorted(audio.keys() | (texts.keys() - {split_name(n)[0] for n in audio.values()})):
+            entry = texts.get(key) or texts.get(split_name(key)[0])
             text, fault = (entry.value, entry.fault) if entry else (None, None)
             speaker = _speaker(key, folder)
-            extra = {"subset": subset} | ({"gender": genders[speaker]} if speaker in genders else {})
+            if speaker not in extras:
+                extras[speaker] = {"subset": subset} | ({"gender": genders[speaker]} if speaker in genders else {})
             if key not in audio:
                 fault = fault or missing_audio(key, text, folder).fault
             ref = audio_ref(folder, audio[key]) if key in audio else None
             yield legible(
-                Utterance(key, ref, text, speaker, language, split=split, fault=fault, extra=extra)
+                Utterance(key, ref, text, speaker, language, split=split, fault=fault, extra=extras[speaker])
             )  # fmt: skip
 
 

@@ -147,11 +147,10 @@ def legible(utterance: Utterance) -> Utterance:
 
     File names may hold any bytes and JSON may hold half a surrogate pair; neither can be written as UTF-8 again.
     """
-    u, query = utterance, utterance.query
-    paths = [ref.path for ref in (u.audio, u.units, query.audio if query else None) if ref]
-    notes = [*u.extra, *u.extra.values(), *((query.text, query.speaker) if query else ()), *(u.fault or ())]
-    parts = (u.id, u.text, u.speaker, u.language, u.recording, u.split, *paths, *notes)
-    whole = "".join([part for part in parts if isinstance(part, str)])
+    u = utterance
+    whole = f"{u.id}{u.text}{u.speaker}{u.language}{u.recording}{u.split}{u.audio.path if u.audio else ''}"
+    if u.extra or u.query or u.units or u.fault:
+        whole += _rest(u)
     if whole.isascii() or escaped(whole) == whole:
         return u
     fault = u.fault or ("bad_encoding", f"{u.id}: its name or text is not valid Unicode; rename or re-encode it")
@@ -160,6 +159,13 @@ def legible(utterance: Utterance) -> Utterance:
         escaped(u.id), None, _escaped(u.text), _escaped(u.speaker), _escaped(u.language), _escaped(u.recording),
         u.start, u.seconds, u.channel, _escaped(u.split), fault=(fault[0], escaped(fault[1])), extra=extra,
     )  # fmt: skip
+
+
+def _rest(u: Utterance) -> str:
+    """The strings of an utterance that most utterances have none of."""
+    query = (u.query.text, u.query.speaker, u.query.audio.path if u.query.audio else None) if u.query else ()
+    parts = (*query, *u.extra, *u.extra.values(), *(u.fault or ()), u.units.path if u.units else None)
+    return "".join([part for part in parts if isinstance(part, str)])
 
 
 def escaped(text: str) -> str:

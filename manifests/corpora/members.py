@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import IO
+from typing import IO, Any, cast
 
 _BLOCK = 512
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -51,7 +51,7 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
-                tar.members = []  # else the reader keeps every member it has seen
+                cast(Any, tar).members = []  # else the reader keeps every member it has seen
                 if info.isreg() and not info.issparse():
                     yield _member(info, total)
             end = tar.offset

@@ -25,6 +25,10 @@ _NEEDLESS = frozenset(
     ["EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "INST", "OBJ", "DUP", "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEWOBJ", "NEWOBJ_EX"]
 )
 _KEY = "speech_token"
+_BROKEN = (
+    pickle.UnpicklingError, ValueError, TypeError, AttributeError, LookupError, EOFError, OverflowError, MemoryError,
+    RecursionError, ImportError,
+)  # fmt: skip
 
 
 class UnitsError(ValueError):
@@ -139,7 +143,7 @@ class _Dtype:
         self.order = state[1]
 
     def numpy(self) -> np.dtype:
-        return np.dtype(self.name).newbyteorder(self.order)
+        return np.dtype(f"{self.order}{self.name}")
 
 
 class _Array:
@@ -269,7 +273,7 @@ def _check(data: bytes) -> None:
                 raise UnitsError("its pickle is too long for one utterance's tokens")
     except UnitsError:
         raise
-    except Exception as error:  # a broken pickle raises nearly anything
+    except _BROKEN as error:
         raise UnitsError(f"its pickle is broken ({_short(error)})") from None
 
 
@@ -280,7 +284,7 @@ def _load(data: bytes) -> Any:
         return _finished(_Unpickler(io.BytesIO(data)).load())
     except UnitsError:
         raise
-    except Exception as error:  # a broken pickle raises nearly anything
+    except _BROKEN as error:
         raise UnitsError(f"its pickle is broken ({_short(error)})") from None
 
 

@@ -41,8 +41,9 @@ class Table(Corpus):
             for row in read_rows(files, name, self.delimiter, self.quotes, self.header):
                 if stated is None or kind_of(name).startswith("json"):
                     stated = self._check(row, name)
-                utterance = self._utterance(files, row, f"{name} {row.what} {row.number}", split)
-                yield legible(names.once(utterance, f"{name} {row.what} {row.number}") if stated else names.apart(utterance))
+                where = f"{name} {row.what} {row.number}"
+                utterance = self._utterance(files, row, where, split)
+                yield legible(names.once(utterance, where) if stated else names.apart(utterance))
 
     def _found(self, files: Store) -> list[str]:
         found = [n for n in files.list() if kind_of(n)]

@@ -27,7 +27,7 @@ class Tars(Corpus):
     """Every ``.tar`` at any depth below the root. The id is the tar's path, then the sample's name in it."""
 
     layout: Literal["tars"] = "tars"
-    audio: str | None = Field(None, description="ending of the member that is the sound, e.g. answer.wav (default: any sound)")
+    audio: str | None = Field(None, description="ending of the sound's member, e.g. answer.wav (default: any sound)")
     query: str | None = Field(None, description="ending of the member that the sound answers, e.g. question.wav")
     columns: Columns = Field(Columns(), description="names in .json members, where the usual ones do not do")
 
@@ -47,7 +47,7 @@ class Tars(Corpus):
 
     def _tar(self, files: Store, name: str) -> Iterator[Utterance]:
         if name.endswith(PACKED):
-            sentence = f"{name} is packed, so its members have no place to be read from; unpack it (gunzip) to a plain .tar"
+            sentence = f"{name} is packed, so its members cannot be read by position; unpack it to a plain .tar"
             yield legible(Utterance(name, fault=("packed_tar", sentence)))
             return
         names = Names()
@@ -102,7 +102,7 @@ def _notes(file: IO[bytes], sample: list[Member], where: str) -> tuple[dict[str,
                 row = _object(text)
             else:
                 texts[member.ending] = " ".join(text.removeprefix("\ufeff").split())
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             fault = fault or ("bad_line", f"{where}.{member.ending} cannot be read ({error})")
     return row, next((texts[e] for e in TEXTS if e in texts), None), fault
 
@@ -110,5 +110,5 @@ def _notes(file: IO[bytes], sample: list[Member], where: str) -> tuple[dict[str,
 def _object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise ValueError("no JSON object")
+        raise TypeError("no JSON object")
     return value

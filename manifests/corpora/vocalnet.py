@@ -1,4 +1,4 @@
-"""VocalNet's dialogues: a JSON list of ``{id, speech, conversations, units}``, question sounds, and answers as speech tokens."""
+"""VocalNet's dialogues: a JSON list of ``{id, speech, conversations, units}``: sounds ask, speech tokens answer."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A *pattern* is text such as ``"<okay>, i set a timer for <count> minutes"``: words, references to rules in angle
 brackets, and commas where a speaker may pause. A *rule* is a tuple of alternatives, each itself a pattern; an
-alternative may be empty. An *intent* pairs query patterns with response patterns; a reference that occurs on both sides of
-an intent has one value on both, which is what makes the response fit the query. ``<count:b>`` is a second,
+alternative may be empty. An *intent* pairs query patterns with response patterns; a reference that occurs on both
+sides of an intent has one value on both, which is what makes the response fit the query. ``<count:b>`` is a second,
 independent use of rule ``count``.
 """
 
@@ -64,8 +64,7 @@ def expansions(pattern: str, rules: Rules) -> Iterator[str]:
     """Every expansion of *pattern* (with repeats, where two derivations give the same words)."""
     names = references(pattern)
     options = [
-        [text for alternative in rules[rule_of(name)] for text in expansions(alternative, rules)]
-        for name in names
+        [text for alternative in rules[rule_of(name)] for text in expansions(alternative, rules)] for name in names
     ]
     for values in itertools.product(*options):
         yield fill(pattern, dict(zip(names, values, strict=True)))

@@ -6,6 +6,7 @@ split only when its query *and* its response are, so a held-out sentence never o
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,12 +61,9 @@ def dialogue(seed: int, index: int) -> Dialogue:
     """
     draws = Draws(seed, ("dialogue", index))
     split = _share(draws.at("split").uniform())
-    attempt = 0
-    while True:
-        intent, query, response = _exchange(draws.at("attempt", attempt))
-        if split_of(query) == split == split_of(response):
-            return Dialogue(f"dialogue-{index:06d}", index, intent.name, query, response, split)
-        attempt += 1
+    attempts = (_exchange(draws.at("attempt", attempt), split) for attempt in itertools.count())
+    intent, query, response = next(filter(None, attempts))
+    return Dialogue(f"dialogue-{index:06d}", index, intent, query, response, split)
 
 
 def dialogues(seed: int, count: int) -> Iterator[Dialogue]:
@@ -109,12 +107,17 @@ def is_plain(sentence: str) -> bool:
     return re.fullmatch(r"[a-z']+( [a-z']+)*", sentence) is not None
 
 
-def _exchange(draws: Draws) -> tuple[Intent, str, str]:
-    """One intent with a query and a response that share the values of their references."""
+def _exchange(draws: Draws, split: Split) -> tuple[str, str, str] | None:
+    """An intent's name, a query and a response that share their references' values; None where not both are of *split*.
+
+    The response is drawn only for a query of the split, which spares most of the work.
+    """
     intent = draws.at("intent").choice(INTENTS)
     query = draw(draws.at("query").choice(intent.queries), RULES, draws.at("values"))
+    if split_of(query) != split:
+        return None
     response = draw(draws.at("response").choice(intent.responses), RULES, draws.at("values"))
-    return intent, query, response
+    return (intent.name, query, response) if split_of(response) == split else None
 
 
 def _share(unit: float) -> Split:

@@ -31,7 +31,7 @@ def dump(array: np.ndarray) -> bytes:
     """The ``.npy`` bytes (version 1.0, C order) of a numeric array. Raises :class:`NpyError` for object arrays."""
     if array.dtype.hasobject:
         raise NpyError("arrays of Python objects would need pickle")
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # ascontiguousarray would make a vector of a scalar
     return _header(array.dtype, array.shape) + array.tobytes()
 
 

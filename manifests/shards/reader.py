@@ -42,6 +42,12 @@ def _bytes_of(store: Store, name: str) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise orjson.JSONDecodeError("not a mapping", "", 0)
+    return value
+
+
 def _is_index(index: np.ndarray) -> bool:
     """Whether an array is one that ``build_index`` makes: a key, and (offset, size) of each member."""
     fields = index.dtype.fields
@@ -78,7 +84,11 @@ class Shard:
 
     @cached_property
     def keys(self) -> list[str]:
-        return [key.decode("ascii") for key in self.index["key"].tolist()]
+        """The keys, in order. Raises :class:`ShardError` where the index holds one that no writer makes."""
+        try:
+            return [key.decode("ascii") for key in self.index["key"].tolist()]
+        except UnicodeDecodeError as error:
+            raise ShardError(f"{self.name.removesuffix('.tar')}.idx: a key is damaged: {error}") from None
 
     @cached_property
     def _position(self) -> dict[str, int]:
@@ -109,7 +119,7 @@ class Shard:
                 if extension[-4:] == ".npy":
                     arrays[extension[:-4]] = npy.load(view)
                 elif extension == "json":
-                    meta = orjson.loads(view)
+                    meta = _mapping(orjson.loads(view))
                 else:
                     raw[extension] = bytes(view)
             except (npy.NpyError, orjson.JSONDecodeError) as error:

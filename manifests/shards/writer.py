@@ -6,6 +6,7 @@ The bytes are a function of the samples alone, so any worker that makes a shard 
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifests.fingerprint import sha256
+from manifests.keys import MAX_KEY
 from manifests.shards import npy
 
 BLOCK = tarfile.BLOCKSIZE
-MAX_EXTENSION = 98 - 80
+MAX_EXTENSION = 98 - MAX_KEY
+_EXTENSION = re.compile(rf"(?=.{{1,{MAX_EXTENSION}}}$)[a-z0-9_]+(\.[a-z0-9_]+)*")  # WebDataset folds their case
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def pack(samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> Packed:
         seen.add(key)
         spans = {}
         for extension, data in members.items():
+            if not _EXTENSION.fullmatch(extension) or extension == "key":
+                raise ValueError(f"extension {extension!r} of {key!r}: at most {MAX_EXTENSION} of a-z, 0-9, '_' and inner dots")
             out.write(_member_header(f"{key}.{extension}", len(data)))
             spans[extension] = (out.tell(), len(data))
             out.write(data)

@@ -77,9 +77,12 @@ class Leases:
         """The task raised: storage failed, say. Tried again a few times; an utterance is never blamed for it."""
         self._running.remove(task)
         unit = task.unit.index
+        if unit in self.failed:
+            return
         self._errors[unit] = self._errors.get(unit, 0) + 1
         if self._errors[unit] <= self.error_retries:
-            self._queue.append(replace(task, attempt=task.attempt + 1))
+            whole = task.only is None  # a probe's attempts are its deaths: an error is no evidence of poison
+            self._queue.append(replace(task, attempt=task.attempt + 1) if whole else task)
             return
         self.failed[unit] = message
         self._forget(unit)
@@ -87,6 +90,8 @@ class Leases:
     def died(self, task: Task, reason: tuple[str, str]) -> None:
         """The worker died, or was stopped, while it did this task."""
         self._running.remove(task)
+        if task.unit.index in self.failed:  # another probe of it gave it up in the meantime
+            return
         if task.only is not None:
             self._probe_died(task, reason)
             return

@@ -93,34 +93,45 @@ def _grouped(bins: Bins, reach: float) -> tuple[npt.NDArray[np.int64], float]:
     return padded_B.reshape(used, merge).sum(axis=1), merge * bins.width
 
 
+def _range(i: int, width: float, whole: bool) -> str:
+    """What bar ``i`` covers, in words."""
+    low, high = i * width, (i + 1) * width - (1 if whole else 0)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def histogram(bins: Bins, unit: str) -> Histogram | None:
     """A histogram that reaches to the 99.5th percentile; None where nothing was counted."""
     if not bins.total:
         return None
-    counts_B, width = _grouped(bins, min(bins.quantile(0.995), bins.width * bins.bins))
+    counts_B, width = _grouped(bins, min(bins.quantile(0.995) + bins.width, bins.width * bins.bins))
     reach, peak = width * len(counts_B), max(int(counts_B.max()), 1)
     across, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     bars = []
     for i, count in enumerate(counts_B.tolist()):
         height = tall * count / peak
-        title = f"{i * width:g} to {(i + 1) * width:g} {unit}: {count:,}"
+        title = f"{_range(i, width, bins.whole)} {unit}: {count:,}"
         bars.append(Bar(LEFT + across * i / len(counts_B), TOP + tall - height, across / len(counts_B), height, title))
     median = bins.quantile(0.5)
     return Histogram(
         tuple(b for b in bars if b.height), _ticks(reach, 8, LEFT, WIDTH - RIGHT), _ticks(peak, 4, TOP + tall, TOP),
-        LEFT + across * min((median - bins.width / 2) / reach, 1), median, bins.mean, bins.least, bins.most, bins.total,
+        LEFT + across * min((median + (0.5 if bins.whole else 0)) / reach, 1), median, bins.mean, bins.least, bins.most, bins.total,
         bins.total - int(counts_B.sum()), reach,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """How one codebook is used. ``perplexity`` is 2 to the entropy: so many codes, evenly used, would carry as much."""
+    """How one codebook is used. ``perplexity`` is 2 to the entropy: so many codes, evenly used, would carry as much.
+
+    favourite, share   the most used code, and its share of all tokens
+    """
 
     codebook: int
     vocab: int
     used: int
     entropy: float
+    favourite: int
+    share: float
     curve: Curve
 
     @property
@@ -135,7 +146,9 @@ def codebook_use(number: int, uses_V: npt.NDArray[np.int64]) -> CodebookUse | No
         return None
     shares = np.sort(uses_V[uses_V > 0])[::-1] / total
     entropy = float(-(shares * np.log2(shares)).sum())
-    return CodebookUse(number, len(uses_V), len(shares), max(entropy, 0.0), _curve(shares, len(uses_V)))
+    return CodebookUse(
+        number, len(uses_V), len(shares), max(entropy, 0.0), int(uses_V.argmax()), float(shares[0]), _curve(shares, len(uses_V))
+    )
 
 
 def _curve(shares: npt.NDArray[np.float64], vocab: int) -> Curve:

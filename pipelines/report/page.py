@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from typing import Any
 from manifests.dataset import Dataset
 from manifests.receipt import Receipt
 from manifests.storage import Store
-from pipelines.report.checks import Check, checks
+from pipelines.report.charts import codebook_use, compact, histogram
+from pipelines.report.checks import checks
 from pipelines.report.endings import LISTED, Endings, endings, meaning
 from pipelines.report.example import MAX_EXAMPLES, Example, show
-from pipelines.report.charts import codebook_use, compact, histogram
 from pipelines.report.sound import FLOOR_DB
 from pipelines.report.survey import Share, Survey, survey
 from pipelines.report.timing import stage_times
@@ -75,7 +76,10 @@ def duration(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Bytes with a decimal unit."""
-    return f"{count:,} B" if count < 1000 else f"{compact(count)}B"
+    if count < 1000:
+        return f"{count} B"
+    short = compact(count)
+    return f"{short[:-1]} {short[-1]}B"
 
 
 def percent(part: float, whole: float) -> str:
@@ -92,15 +96,13 @@ def _environment() -> Any:
         "duration": duration, "size": size, "compact": compact, "label": lambda v: printable(v, LABEL),
         "sentence": lambda v: printable(v, SENTENCE),
     }  # fmt: skip
-    env.globals |= {"percent": percent}
+    env.globals |= {"percent": percent, "amount": amount}
     return env
 
 
 def bits_per_second(speech: Mapping[str, Any] | None) -> float | None:
     """What the speech codes cost, each in log2(vocabulary) bits."""
-    from math import log2
-
-    return speech["frame_rate"] * speech["codebooks"] * log2(speech["vocab_size"]) if speech else None
+    return speech["frame_rate"] * speech["codebooks"] * math.log2(speech["vocab_size"]) if speech else None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,14 @@ class Rows:
         for _, share in rows:
             shown = shown.plus(share)
         return cls(rows, len(groups.shares) - len(rows), rest.minus(shown), max((s.seconds for _, s in rows), default=0.0))
+
+
+def amount(seconds: float) -> tuple[str, str]:
+    """Seconds as a key figure and its unit: minutes below an hour."""
+    hours = seconds / 3600
+    if hours < 1:
+        return f"{seconds / 60:.1f}", "minutes"
+    return (f"{hours:,.2f}" if hours < 100 else f"{hours:,.0f}"), "hours"
 
 
 def _recipe(description: Mapping[str, Any]) -> str:
@@ -181,6 +191,3 @@ def write_report(
     page = build_report(collect(dataset, receipts, examples, reasons, extras))
     out.publish(NAME, page.encode("utf-8", "replace"))
     return out.path(NAME)
-
-
-__all__ = ["Check", "Example", "ReportInput", "build_report", "collect", "write_report"]

@@ -28,6 +28,7 @@ class Bins:
 
     width: float
     bins: int
+    whole: bool = False  # values are whole numbers, a bin is one of them
     counts_B: Counts = field(init=False)
     over: int = 0
     sum: float = 0.0
@@ -55,12 +56,13 @@ class Bins:
         return self.sum / self.total if self.total else 0.0
 
     def quantile(self, share: float) -> float:
-        """The upper edge of the bin that ``share`` of the values lie in or below; the largest value above all bins."""
+        """The value that ``share`` of the values do not exceed, to half a bin; exact for whole numbers and above all bins."""
         if not self.total:
             return 0.0
-        wanted = share * self.total
-        position = int(np.searchsorted(np.cumsum(self.counts_B), wanted))
-        return self.most if position >= self.bins else (position + 1) * self.width
+        position = int(np.searchsorted(np.cumsum(self.counts_B), share * self.total))
+        if position >= self.bins:
+            return self.most
+        return min(max((position + (0 if self.whole else 0.5)) * self.width, self.least), self.most)
 
 
 @dataclass
@@ -192,8 +194,8 @@ class Survey:
     unnamed: Share = field(default_factory=Share)
     with_text: int = 0
     seconds: Bins = field(default_factory=lambda: Bins(0.1, 1200))
-    frames: Bins = field(default_factory=lambda: Bins(1, 4096))
-    text_tokens: Bins = field(default_factory=lambda: Bins(1, 2048))
+    frames: Bins = field(default_factory=lambda: Bins(1, 4096, whole=True))
+    text_tokens: Bins = field(default_factory=lambda: Bins(1, 2048, whole=True))
     text_rate: Bins = field(default_factory=lambda: Bins(0.1, 400))
 
     def add(self, sample: Sample) -> None:

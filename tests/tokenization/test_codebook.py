@@ -19,7 +19,7 @@ from tokenization.adapter import TokenizerError
 from tokenization.patches import CodebookDamaged, CodebookMismatch, fit, load, save
 from tokenization.patches.files import ARRAYS
 from tokenization.patches.fitting import RUN, sample
-from tokenization.patches.kmeans import kmeans, means, nearest, squared_errors
+from tokenization.patches.kmeans import kmeans, means, nearest, revived, squared_errors
 from tokenization.patches.spectrum import Spectrum
 
 SMALL = PatchesSettings(codebook_size=32, pca=12, iterations=6, fit_seconds=60)
@@ -234,6 +234,18 @@ def test_rounds_of_kmeans_lower_the_error() -> None:
         return int(squared_errors(xs, centroids, nearest(xs, centroids)).sum())
 
     assert error(12) < error(1)
+
+
+def test_a_centroid_without_points_moves_to_the_point_worst_served() -> None:
+    points = np.array([[0], [2], [100], [150]], dtype=np.int16)
+    centroids = np.array([[1], [120], [9_000], [9_001], [9_002]], dtype=np.int16)
+    moved = revived(points, centroids, nearest(points, centroids))
+    assert moved.tolist() == [[1], [120], [150], [0], [9_002]]
+
+
+def test_kmeans_keeps_all_its_centroids_where_some_lose_their_points_on_the_way() -> None:
+    xs = np.rint(np.random.default_rng(3).standard_normal((300, 3)) * 200).astype(np.int16)
+    assert len(kmeans(xs, 200, 20, 3)) == 200
 
 
 def test_kmeans_without_points_is_refused() -> None:

@@ -57,7 +57,7 @@ def means(values_ND: Ints, labels_N: Labels, count: int, empty_KD: Ints) -> Ints
     return result_KD
 
 
-def _revived(points_NZ: Ints, centroids_KZ: Ints, labels_N: Labels) -> Ints:
+def revived(points_NZ: Ints, centroids_KZ: Ints, labels_N: Labels) -> Ints:
     """Centroids, the empty ones moved to the points worst served, at most one to each cluster."""
     empty = np.flatnonzero(np.bincount(labels_N, minlength=len(centroids_KZ)) == 0)
     if not len(empty):
@@ -86,7 +86,7 @@ def kmeans(points_NZ: Ints, size: int, iterations: int, seed: int, tick: Tick = 
     for done in range(iterations):
         labels_N = nearest(points_NZ, centroids_KZ)
         centroids_KZ = means(points_NZ, labels_N, len(centroids_KZ), centroids_KZ)
-        if False:
-            centroids_KZ = _revived(points_NZ, centroids_KZ, labels_N)
+        if done < iterations - 1:
+            centroids_KZ = revived(points_NZ, centroids_KZ, labels_N)
         tick(done + 1, iterations)
     return centroids_KZ[np.unique(nearest(points_NZ, centroids_KZ))]

@@ -37,6 +37,8 @@ class PocketsphinxRecogniser:
     def recognise(self, wave_T: np.ndarray, sample_rate: int) -> str:
         """The words heard; empty where none were."""
         samples_T = as_int16(wave_T, sample_rate)
+        if not len(samples_T):  # the decoder cannot take an empty buffer
+            return ""
         self._decoder.start_utt()
         self._decoder.process_raw(samples_T.tobytes(), full_utt=True)
         self._decoder.end_utt()
@@ -47,7 +49,9 @@ class PocketsphinxRecogniser:
 def as_int16(wave_T: np.ndarray, sample_rate: int) -> np.ndarray:
     """*wave_T* (int16, or float in [-1, 1]) as int16 at 16 kHz; ValueError where it is not one channel of sound."""
     if wave_T.ndim != 1:
-        raise ValueError(f"recogniser: one channel is expected, not an array of shape {wave_T.shape}; mix it down first")
+        raise ValueError(
+            f"recogniser: one channel is expected, not an array of shape {wave_T.shape}; mix it down first"
+        )
     if wave_T.dtype == np.int16 and sample_rate == SAMPLE_RATE:
         return wave_T
     scale = 1 / 32768 if wave_T.dtype == np.int16 else 1.0

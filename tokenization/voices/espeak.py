@@ -19,8 +19,7 @@ from tokenization.voices.base import Engine, Voice, VoiceError, Wave, say_phrase
 
 WORDS_A_MINUTE, PITCH = 140, 50
 VARIANTS = (
-    "f5", "f2", "robosoft2", "robosoft3", "robosoft7", "robosoft6", "robosoft5", "anikaRobot", "robosoft", "klatt4",
-    "klatt5", "edward",
+    "f5", "f2", "robosoft2", "robosoft3", "robosoft", "robosoft7", "robosoft6", "robosoft5", "anikaRobot", "klatt4",
 )  # fmt: skip
 RATES = (0.95, 1.05)
 PITCHES = (0.85, 1.15)

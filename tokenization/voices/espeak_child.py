@@ -1,9 +1,9 @@
 """The espeak-ng helper process: ``python -m tokenization.voices.espeak_child``.
 
-Reads one JSON object a line on stdin (``text``, ``voice``, ``rate`` in words a minute, ``pitch`` 0 to 100); answers each on
-stdout with a JSON line (``samples`` and ``sample_rate``, or ``error``) followed by that many int16 samples. Every
-utterance is made in a fork of its own, because espeak-ng's samples depend on what the process has said before. The
-helper has one thread and never speaks itself, so the fork is safe and always starts from the same state.
+Reads one JSON object a line on stdin (``text``, ``voice``, ``rate`` in words a minute, ``pitch`` 0 to 100); answers
+each on stdout with a JSON line (``samples`` and ``sample_rate``, or ``error``) followed by that many int16 samples.
+Every utterance is made in a fork of its own, because espeak-ng's samples depend on what the process has said before.
+The helper has one thread and never speaks itself, so the fork is safe and always starts from the same state.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 SYNCHRONOUS, BUFFER_MS = 2, 0
 RATE, PITCH = 1, 3  # espeak_PARAMETER
 AT_CHARACTER, UTF8 = 1, 1
+NOISE_SEED = 1
 
 
 class Espeak:
@@ -50,6 +51,8 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         self.library.espeak_SetParameter(RATE, rate, 0)
         self.library.espeak_SetParameter(PITCH, pitch, 0)
+        # initialising seeds the noise with the time of day; the same sentence must not differ between helpers
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
         raw = text.encode() + b"\0"
         self.library.espeak_Synth(raw, len(raw), 0, AT_CHARACTER, 0, UTF8, None, None)
         self.library.espeak_Synchronize()

@@ -1,8 +1,8 @@
 """Flite: the ``flite`` command, one short process for each phrase.
 
 Rate is the feature ``duration_stretch`` (its inverse), pitch ``f0_shift``; the voice ``rms`` ignores the latter. The
-output is a function of the arguments alone, so nothing has to be reset between phrases. The command's fifth voice, ``kal``, is
-``kal16`` at 8 kHz; it is no candidate, because half of the band would be empty.
+output is a function of the arguments alone, so nothing has to be reset between phrases. The command's fifth voice,
+``kal``, is ``kal16`` at 8 kHz; it is no candidate, because half of the band would be empty.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def available() -> bool:
 
 def versions() -> dict[str, str]:
     """What ``flite --version`` says of itself."""
-    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
-    lines = [line.strip() for line in said.splitlines() if "version:" in line]
+    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+    lines = [line.strip() for line in said.stdout.splitlines() if "version:" in line]
     return {"flite": lines[0].removeprefix("version:").strip() if lines else "unknown"}
 
 
@@ -63,7 +63,7 @@ def _render(phrase: str, voice: str, prosody: Prosody, target: Path) -> tuple[Wa
     command = [COMMAND, "-voice", voice, "--setf", f"duration_stretch={1 / prosody.rate:.6f}"]
     command += ["--setf", f"f0_shift={prosody.pitch:.6f}", "-t", phrase, "-o", str(target)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise VoiceError(f"flite did not say {phrase!r} with voice {voice}: {error}") from error
     if done.returncode:

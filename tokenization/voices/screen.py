@@ -38,10 +38,10 @@ class Screened:
 
 
 def prompts(count: int) -> list[Prompt]:
-    """*count* sentences, queries and responses in turn, the same ones always; a longer list begins with a shorter one."""
+    """*count* sentences, queries and responses in turn, always the same; a longer list begins with a shorter one."""
     said = [dialogue(SEED, index) for index in range((count + 1) // 2)]
-    both = [Prompt(text, side) for one in said for side, text in zip(SIDES, (one.query_marked, one.response_marked))]
-    return both[:count]
+    pairs = ((Prompt(one.query_marked, "query"), Prompt(one.response_marked, "response")) for one in said)
+    return [prompt for pair in pairs for prompt in pair][:count]
 
 
 def recognisers() -> dict[Side, Recogniser]:

@@ -1,0 +1,99 @@
+"""How long a file says it is: only what the file promises, never a library's estimate.
+
+libsndfile quietly takes what is there for what was promised: of a WAV cut in half it reports half the length. The promise is
+read from its log and from the file itself, so that a truncated file can be told from a short one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+from manifests.audio.source import head_of, size_of
+
+if TYPE_CHECKING:
+    import soundfile
+
+NO_PROMISE = 0x7FFF0000  # chunk sizes from here on are what a writer puts that cannot go back: "until the end"
+ENDLESS = 1 << 50  # frames; libsndfile gives 2^63 - 1 where the header gives none
+CHUNK_LOG = re.compile(r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+FORM_LOG = re.compile(r"^\s*(?:riff|Riff size|FORM|RIFF)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+SPHERE_COUNT = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+MPEG_TAGS = (b"Xing", b"Info", b"VBRI")
+TAIL = 1 << 17  # an Ogg page has at most 65,307 bytes
+SAMPLE_BYTES = {
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
+
+
+def promised_frames(sound: soundfile.SoundFile, file: BinaryIO) -> int | None:
+    """Frames the opened file promises; None where it promises none (streamed WAV, MP3 without a Xing, Info or VBRI tag)."""
+    if not 0 < sound.frames < ENDLESS:
+        return None
+    if sound.format == "MP3":
+        return sound.frames if _has_mpeg_tag(file) else None
+    if sound.format == "NIST" and (found := SPHERE_COUNT.search(_peek(file, 0, 1024))):
+        return int(found[1])
+    return sound.frames + _missing_bytes(sound.extra_info) // _frame_bytes(sound, file)
+
+
+def _missing_bytes(log: str) -> int:
+    """Bytes that chunk sizes promise beyond the end of the file."""
+    for pattern in (CHUNK_LOG, FORM_LOG):
+        sizes = [(int(said), int(held)) for said, held in pattern.findall(log)]
+        if sizes:
+            return max((said - held for said, held in sizes if held < said < NO_PROMISE), default=0)
+    return 0
+
+
+def _frame_bytes(sound: soundfile.SoundFile, file: BinaryIO) -> int:
+    width = SAMPLE_BYTES.get(sound.subtype)
+    return width * sound.channels if width else max(size_of(file) // sound.frames, 1)
+
+
+def _peek(file: BinaryIO, at: int, size: int) -> bytes:
+    """Bytes from ``at``; the file is left where it was, for libsndfile reads on from there."""
+    here = file.tell()
+    file.seek(at)
+    data = file.read(size)
+    file.seek(here)
+    return data
+
+
+def _has_mpeg_tag(file: BinaryIO) -> bool:
+    """Whether the first MPEG frame, after an ID3v2 tag, tells the length."""
+    head, start = _peek(file, 0, 10), 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    first = _peek(file, start, 4096)
+    return any(tag in first for tag in MPEG_TAGS)
+
+
+def ends_inside_a_page(file: BinaryIO) -> bool:
+    """Whether an Ogg file breaks off in the middle of a page: Ogg promises no length, but every page its own.
+
+    A stream cut exactly between two pages is not noticed; a missing end mark is no proof, recorders often leave it out.
+    """
+    if head_of(file, 4) != b"OggS":
+        return False
+    file.seek(max(size_of(file) - TAIL, 0), os.SEEK_SET)
+    tail = file.read()
+    file.seek(0)
+    start = tail.rfind(b"OggS")
+    if start < 0:
+        return False
+    page = tail[start:]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return True
+    end = 27 + page[26] + sum(page[27 : 27 + page[26]])
+    rest = page[end:]
+    return len(page) < end or (bool(rest) and b"OggS".startswith(rest))

@@ -1,0 +1,91 @@
+"""Encoded sound as both libraries open it, and what keeps them quiet meanwhile."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+QUIET_HEADS = (b"fLaC", b"OggS", b"FORM", b"NIST")  # formats that libsndfile reads without libmpg123
+MPEG_IN_WAV = 0x55
+CHATTER = (b"[src/libmpg123/", b"Note: ", b"Warning: ")
+_ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
+
+
+@contextmanager
+def opened(data: bytes | Path) -> Iterator[BinaryIO]:
+    """The bytes, or the file at a path, as a seekable binary file.
+
+    Neither library sees a path: so a name (``x.raw``, ``concat:...``) never decides how bytes are read.
+    """
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            yield file
+    else:
+        with io.BytesIO(data) as file:
+            yield file
+
+
+def head_of(file: BinaryIO, size: int = 512) -> bytes:
+    """The first bytes; the file is left at its start."""
+    file.seek(0)
+    head = file.read(size)
+    file.seek(0)
+    return head
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes in the file, which is left where it was."""
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
+
+
+class Clamped:
+    """A file as FFmpeg reads it. Broken headers make it seek to places that no file has: that is the end, not a fault."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size = file, size_of(file)
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size}[whence]
+        return self._file.seek(min(max(base + offset, 0), self._size))
+
+
+def chatters(head: bytes) -> bool:
+    """Whether libmpg123 may read this: it prints its warnings on standard error and cannot be told not to."""
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
+        return int.from_bytes(head[20:22], "little") == MPEG_IN_WAV
+    return not head.startswith(QUIET_HEADS)
+
+
+@contextmanager
+def hushed(wanted: bool) -> Iterator[None]:
+    """Keep libmpg123's lines off standard error; whatever else was printed meanwhile is passed on afterwards."""
+    if not wanted:
+        yield
+        return
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as caught:
+        try:
+            shown = os.dup(2)
+        except OSError:  # no standard error: there is nothing to keep quiet
+            yield
+            return
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            caught.seek(0)
+            lines = caught.read().splitlines(keepends=True)
+            kept = b"".join(line for line in lines if line.strip() and not line.startswith(CHATTER))
+            if kept:
+                os.write(shown, kept)
+            os.close(shown)

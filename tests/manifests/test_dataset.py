@@ -1,0 +1,73 @@
+"""A dataset is a sequence of samples over its shards, and there is none before ``dataset.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifests.dataset import FORMAT, Dataset, DatasetError
+from manifests.fingerprint import canonical, pretty
+from manifests.keys import key_of
+from manifests.shards import npy
+from manifests.shards.writer import pack
+from manifests.storage import Store
+
+COUNTS = [3, 0, 1, 4]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """Eight samples in four shards, one of them empty."""
+    tokens, shards, number = Store(str(tmp_path / "tokens-0")), [], 0
+    for k, count in enumerate(COUNTS):
+        rows = []
+        for n in range(number, number + count):
+            speech = npy.dump(np.full((n + 1, 1), n, np.uint16))
+            rows.append((key_of(f"u.{n}"), {"json": canonical({"id": f"u.{n}"}), "speech.npy": speech}))
+        packed, number = pack(rows), number + count
+        tokens.publish(f"shard-{k:06d}.tar", packed.tar)
+        tokens.publish(f"shard-{k:06d}.idx", packed.index)
+        shards.append({"name": f"shard-{k:06d}.tar", "samples": count})
+    description = {"format": FORMAT, "tokens": {"folder": "tokens-0", "shards": shards}}
+    (tmp_path / "dataset.json").write_bytes(pretty(description))
+    return str(tmp_path)
+
+
+def test_it_has_every_sample_once_in_order(root: str) -> None:
+    dataset = Dataset.open(root)
+    assert len(dataset) == 8
+    assert [s.meta["id"] for s in dataset] == [f"u.{n}" for n in range(8)]
+
+
+def test_any_sample_is_reached_directly_also_from_the_end(root: str) -> None:
+    dataset = Dataset.open(root)
+    assert [dataset[i].meta["id"] for i in (7, 0, 3, -1, -8)] == ["u.7", "u.0", "u.3", "u.7", "u.0"]
+    assert dataset[4].arrays["speech"].tolist() == [[4]] * 5
+
+
+@pytest.mark.parametrize("i", [8, -9, 100])
+def test_beyond_its_ends_there_is_nothing(root: str, i: int) -> None:
+    with pytest.raises(IndexError, match="of 8"):
+        Dataset.open(root)[i]
+
+
+def test_a_sample_is_found_by_key(root: str) -> None:
+    dataset = Dataset.open(root)
+    found = dataset.find(key_of("u.5"))
+    assert found is not None
+    assert found.meta["id"] == "u.5"
+    assert dataset.find("nobody") is None
+
+
+def test_without_its_description_it_is_not_one_and_the_line_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"dataset\.json.*run `speechmill data`"):
+        Dataset.open(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": "other/9"}', b"\xff"])
+def test_a_description_of_another_kind_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        Dataset.open(str(tmp_path))

@@ -1,0 +1,111 @@
+"""Recipes: typed, frozen; every mistake is one line that says where and what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from manifests.recipe import RecipeError, find, load, parse, shipped
+
+SMALL = {"corpus": {"layout": "folder", "root": "somewhere"}}
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ({**SMALL, "plann": {}}, "plann: unknown key; did you mean plan?"),
+        ({**SMALL, "plan": {"unit_second": 3}}, "plan.unit_second: unknown key; did you mean plan.unit_seconds?"),
+        ({**SMALL, "speech": {"name": "patches", "mel": 3}}, "did you mean speech.mels?"),
+        ({"corpus": {"layout": "folder", "rot": "x"}}, "did you mean corpus.root?"),
+        ({"corpus": {"layout": "librispeach"}}, "did you mean librispeech?"),
+        ({"corpus": {"root": "x"}}, "corpus: say which kind with layout"),
+        ({**SMALL, "zzzzzz": 1}, "valid keys: name, corpus, plan"),
+        ({}, "corpus"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(value: dict, line: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(value)
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({**SMALL, "plan": {"unit_seconds": "many"}}, "plan.unit_seconds"),
+        ({**SMALL, "plan": {"unit_seconds": -1}}, "plan.unit_seconds"),
+        ({**SMALL, "run": {"attempts": 0}}, "run.attempts"),
+        ({**SMALL, "split": {"by": "weather"}}, "split.by"),
+        ({**SMALL, "plan": [1]}, "plan"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_by_place_and_value(value: dict, place: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^recipe: {place}: .*\(got "):
+        parse(value)
+
+
+def test_every_mistake_has_its_line() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse({**SMALL, "plan": {"seeed": 1, "unit_seconds": -1}, "spit": {}})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_overrides_win_and_are_read_as_yaml(tmp_path: Path) -> None:
+    path = written(tmp_path, yaml.safe_dump(SMALL))
+    recipe = load(path, ["plan.seed=7", "run.workers=0", "plan.dedup=false", "corpus.limit=3"])
+    assert (recipe.plan.seed, recipe.run.workers, recipe.plan.dedup, recipe.corpus.limit) == (7, 0, False, 3)
+
+
+@pytest.mark.parametrize("override", ["plan.seed", "plan.seed.deep=1", "plan.sed=1", "plan.seed=[", "plan=3"])
+def test_a_bad_override_is_one_line_and_names_it(tmp_path: Path, override: str) -> None:
+    path = written(tmp_path, yaml.safe_dump({**SMALL, "plan": {"seed": 1}}))
+    with pytest.raises(RecipeError, match=r"plan|seed") as caught:
+        load(path, [override])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just words", "\x00"])
+def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+        load(written(tmp_path, text))
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match="no recipe file"):
+        find("no-such-recipe")
+
+
+def test_yaml_cannot_run_anything(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="not YAML"):
+        load(written(tmp_path, "name: !!python/object/apply:os.getcwd []"))
+
+
+def test_how_it_is_run_and_where_the_corpus_lies_decide_no_byte() -> None:
+    one = parse(SMALL)
+    other = parse({"corpus": {"layout": "folder", "root": "elsewhere"}, "run": {"workers": 3}, "report": {"examples": 1}})
+    assert one.deciding() == other.deciding()
+    assert one.deciding() != parse({**SMALL, "plan": {"seed": 1}}).deciding()
+
+
+def test_a_recipe_written_out_is_the_same_recipe(tmp_path: Path) -> None:
+    recipe = parse({**SMALL, "name": "größe", "plan": {"unit_seconds": 12.5}})
+    assert load(written(tmp_path, recipe.to_yaml())) == recipe
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse(SMALL).name = "other"
+
+
+def test_every_shipped_recipe_loads_by_its_name() -> None:
+    assert shipped()
+    for name in shipped():
+        assert load(name).name

@@ -1,0 +1,176 @@
+"""Leases: whatever dies, whatever fails, in whatever order tasks end, a run ends, and exactly the poison is set aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from pipelines.engine.contract import Task, Unit
+from pipelines.engine.lease import MAX_SEARCHES, SINGLE_TRIES, Leases
+
+DIED = ("worker_died", "the process died")
+RETRIES = 2
+
+
+def kills(task: Task, poison: set[int]) -> bool:
+    """Whether a task touches poison that it was not told to skip."""
+    first, end = task.only or (0, task.unit.count)
+    return any(first <= p < end and p not in task.skip for p in poison)
+
+
+class Run(RuleBasedStateMachine):
+    """A run whose workers die of poison, meet errors, and end in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[Task] = []
+        self.finished: dict[int, Task] = {}
+        self.leased: Counter[int] = Counter()
+        self.errors: Counter[int] = Counter()
+
+    @initialize(
+        poison=st.lists(st.tuples(st.integers(1, 12), st.sets(st.integers(0, 11), max_size=4)), min_size=1, max_size=4),
+        attempts=st.integers(1, 3),
+    )
+    def begin(self, poison: list[tuple[int, set[int]]], attempts: int) -> None:
+        self.attempts = attempts
+        self.poison = {k: {p for p in where if p < count} for k, (count, where) in enumerate(poison)}
+        units = [Unit(k, count, 1.0) for k, (count, _) in enumerate(poison)]
+        self.leases = Leases.over(units, attempts, RETRIES)
+
+    @rule()
+    def lease(self) -> None:
+        if (task := self.leases.next()) is not None:
+            self.running.append(task)
+            self.leased[task.unit.index] += 1
+
+    @precondition(lambda self: self.running)
+    @rule(which=st.integers(0, 99))
+    def end(self, which: int) -> None:
+        task = self.running.pop(which % len(self.running))
+        if kills(task, self.poison[task.unit.index]):
+            self.leases.died(task, DIED)
+            return
+        self.leases.completed(task)
+        if task.only is None:
+            assert task.unit.index not in self.finished, "a unit was done twice"
+            self.finished[task.unit.index] = task
+
+    @precondition(lambda self: any(self.errors[t.unit.index] < RETRIES for t in self.running))
+    @rule(which=st.integers(0, 99))
+    def fail(self, which: int) -> None:
+        able = [t for t in self.running if self.errors[t.unit.index] < RETRIES]
+        task = able[which % len(able)]
+        self.running.remove(task)
+        self.errors[task.unit.index] += 1
+        self.leases.errored(task, "storage is full")
+
+    def teardown(self) -> None:
+        if not hasattr(self, "leases"):
+            return
+        while self.leases.unfinished:
+            self.lease()
+            self.end(0)
+        assert not self.leases.failed
+        assert {unit: set(task.skip) for unit, task in self.finished.items()} == self.poison
+        assert self.leases.done == len(self.poison)
+        for unit, task in self.finished.items():
+            probes = 2 * task.unit.count + SINGLE_TRIES * task.unit.count
+            assert self.leased[unit] <= self.attempts + MAX_SEARCHES * (probes + 1) + RETRIES
+
+
+TestRun = Run.TestCase
+TestRun.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def run(leases: Leases, poison: set[int], limit: int = 10_000) -> list[Task]:
+    """Do everything, one task at a time; the tasks in order."""
+    tasks: list[Task] = []
+    while leases.unfinished:
+        task = leases.next()
+        assert task is not None
+        tasks.append(task)
+        assert len(tasks) < limit
+        leases.died(task, DIED) if kills(task, poison) else leases.completed(task)
+    return tasks
+
+
+def test_a_healthy_unit_is_leased_once_and_skips_nothing() -> None:
+    tasks = run(Leases.over([Unit(0, 5, 1.0), Unit(1, 5, 1.0)], 2, 1), set())
+    assert [(t.unit.index, dict(t.skip), t.only, t.attempt) for t in tasks] == [(0, {}, None, 1), (1, {}, None, 1)]
+
+
+@given(count=st.integers(1, 200), data=st.data())
+def test_one_poison_utterance_is_found_in_a_number_of_probes_that_grows_as_a_logarithm(count: int, data: st.DataObject) -> None:
+    poison = data.draw(st.integers(0, count - 1))
+    tasks = run(Leases.over([Unit(0, count, 1.0)], 1, 0), {poison})
+    assert tasks[-1].skip == {poison: DIED}
+    assert len(tasks) <= 2 * count.bit_length() + 2 + SINGLE_TRIES
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_a_unit_that_dies_once_by_chance_is_just_tried_again(attempts: int) -> None:
+    leases = Leases.over([Unit(0, 4, 1.0)], attempts, 0)
+    first = leases.next()
+    assert first is not None
+    leases.died(first, DIED)
+    tasks = run(leases, set())
+    assert tasks[-1].skip == {}
+    assert leases.done == 1
+
+
+def test_a_unit_that_always_dies_without_a_culprit_is_given_up_and_the_others_are_done() -> None:
+    leases, deaths = Leases.over([Unit(0, 4, 1.0), Unit(1, 4, 1.0)], 2, 0), 0
+    while leases.unfinished:
+        task = leases.next()
+        assert task is not None
+        if task.unit.index == 0 and task.only is None:
+            deaths += 1
+            leases.died(task, DIED)
+        else:
+            leases.completed(task)
+    assert deaths == 2 + MAX_SEARCHES
+    assert list(leases.failed) == [0]
+    assert "no single utterance" in leases.failed[0]
+    assert leases.done == 1
+
+
+def test_errors_are_retried_so_often_and_then_fail_the_unit_without_blaming_an_utterance() -> None:
+    leases, tries = Leases.over([Unit(0, 4, 1.0)], 2, 3), 0
+    while (task := leases.next()) is not None:
+        tries += 1
+        leases.errored(task, "storage is full")
+    assert tries == 4
+    assert leases.failed == {0: "storage is full"}
+
+
+def test_an_error_during_the_search_is_no_evidence_against_an_utterance() -> None:
+    leases = Leases.over([Unit(0, 1, 1.0)], 1, 3)
+    unit = leases.next()
+    assert unit is not None
+    leases.died(unit, DIED)
+    probe = leases.next()
+    assert probe is not None
+    leases.errored(probe, "storage is full")
+    again = leases.next()
+    assert again is not None
+    leases.died(again, DIED)  # the first death of this utterance alone: not enough
+    assert run(leases, set())[-1].skip == {}
+
+
+def test_a_unit_that_failed_takes_no_more_leases_even_when_its_last_probes_die() -> None:
+    leases = Leases.over([Unit(0, 8, 1.0)], 1, 0)
+    unit = leases.next()
+    assert unit is not None
+    leases.died(unit, DIED)
+    one, other = leases.next(), leases.next()
+    assert one is not None
+    assert other is not None
+    leases.errored(one, "storage is full")
+    leases.died(other, DIED)
+    assert not leases.unfinished
+    assert leases.failed == {0: "storage is full"}
