@@ -38,8 +38,8 @@ class Recipe(Settings):
     plan: PlanSettings = PlanSettings()
     split: SplitSettings = SplitSettings()
     clean: CleanSettings = CleanSettings()
-    speech: SpeechSettings = PatchesSettings()
-    text: TextSettings = TextSettings()
+    speech: SpeechSettings = Field(default_factory=PatchesSettings)
+    text: TextSettings = Field(default_factory=TextSettings)
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
@@ -79,7 +79,10 @@ def _set(value: dict[str, Any], assignment: str) -> None:
         value = value.setdefault(block, {})
         if not isinstance(value, dict):
             raise RecipeError(f"--set {assignment}: {block} is a value, not a block")
-    value[key] = yaml.safe_load(text)
+    try:
+        value[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {assignment}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -131,7 +134,7 @@ def _keys_at(value: Mapping[str, Any], parts: list[str]) -> list[str]:
         return list(Recipe.model_fields)
     block = value.get(parts[0])
     tag = block.get("layout" if parts[0] == "corpus" else "name") if isinstance(block, Mapping) else None
-    model: type[BaseModel] | None
+    model: Any
     if parts[0] == "corpus":
         model = LAYOUTS.get(str(tag))
     elif parts[0] == "speech":

@@ -15,11 +15,11 @@ class SplitSettings(Settings):
     """How splits are made."""
 
     by: Literal["corpus", "speaker", "recording"] = Field(
-        "corpus", description="what decides: the corpus's own split where it states one (else the speaker), the speaker, or the recording"
+        default="corpus", description="what decides: the corpus's own split where it states one (else the speaker), the speaker, or the recording"
     )
-    dev: float = Field(0.05, ge=0, le=0.5, description="share of speakers for dev")
-    test: float = Field(0.05, ge=0, le=0.5, description="share of speakers for test")
-    seed: int = Field(0, description="another seed draws other speakers")
+    dev: float = Field(default=0.05, ge=0, le=0.5, description="share of speakers for dev")
+    test: float = Field(default=0.05, ge=0, le=0.5, description="share of speakers for test")
+    seed: int = Field(default=0, description="another seed draws other speakers")
 
 
 def split_of(utterance: Utterance, settings: SplitSettings) -> str:

@@ -18,6 +18,7 @@ from manifests.dataset import NAME
 from manifests.fingerprint import pretty
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
+from manifests.settings.speech import PatchesSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
@@ -80,7 +81,7 @@ class DataRun:
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of what was fitted."""
         recipe = self.recipe
-        speech = recipe.speech.encoding() if hasattr(recipe.speech, "encoding") else recipe.speech.model_dump(mode="json")
+        speech = recipe.speech.encoding() if isinstance(recipe.speech, PatchesSettings) else recipe.speech.model_dump(mode="json")
         reads = [plan, speech, recipe.text.model_dump(mode="json"), recipe.clean.model_dump(mode="json"),
                  recipe.split.model_dump(mode="json")]  # fmt: skip
         folder = self.space.folder("fit", s50_fit.VERSION, *reads)

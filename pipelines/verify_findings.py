@@ -84,8 +84,9 @@ class Findings:
             yield
         except FileNotFoundError:
             self.add(where, "missing", remedy, key)
-        except Exception as error:  # damage can surface as any error of any parser; each is a finding, not a crash
-            self.add(where, f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:300]})", remedy, key)
+        except Exception as error:  # noqa: BLE001 - damage can surface as any error of any parser: a finding, no crash
+            said = " ".join(str(error).split())[:300]
+            self.add(where, f"cannot be read ({type(error).__name__}: {said})", remedy, key)
 
     def verdict(self) -> Verdict:
         return Verdict(tuple(self.faults), tuple(self.notes), self.samples, self.reencoded)

@@ -30,12 +30,12 @@ LEDGER = "delete the receipt and run the recipe again: only this unit is made an
 class Owners:
     """Which split each speaker (or recording) was first seen in: none may stand in two."""
 
-    field: str | None
+    by: str | None
     split: dict[str, str] = field(default_factory=dict)
 
     def clash(self, meta: Mapping[str, Any]) -> str | None:
         """The other split that the owner of this sample stands in, or None."""
-        owner = meta.get(self.field) if self.field else None
+        owner = meta.get(self.by) if self.by else None
         if owner is None:
             return None
         first = self.split.setdefault(str(owner), str(meta.get("split")))
@@ -109,7 +109,7 @@ def _check_samples(
             _check_sample(subject, sample, outcome, by_id[outcome.id], where, found)
             _add(sums.setdefault(str(sample.meta.get("split")), Counter()), sample)
             other = owners.clash(sample.meta)
-            what = f"its {owners.field} stands in {other} too"
+            what = f"its {owners.by} stands in {other} too"
             found.require(other is None, where, what, REMAKE, sample.key)
             found.samples += 1
     said = {s: {k: v for k, v in c.items() if k in SUMMED} for s, c in receipt.facts["splits"].items()}

@@ -1,4 +1,4 @@
-"""A finished dataset with everything that made it: description, recipe, plan, fitted files, and the corpus where it can be reached."""
+"""A finished dataset and everything that made it: description, recipe, plan, fitted files, the corpus if in reach."""
 
 from __future__ import annotations
 

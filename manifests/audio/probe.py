@@ -55,7 +55,7 @@ class Header:
 def one_line(error: BaseException) -> str:
     """What a library says, on one line, without the addresses of its objects."""
     text = str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error)
-    return " ".join(text.split()).strip(" .:") or type(error).__name__
+    return " ".join(text.split()).removeprefix("Error : ").strip(" .:") or type(error).__name__
 
 
 def check_head(head: bytes) -> None:
@@ -68,8 +68,6 @@ def check_head(head: bytes) -> None:
         )
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(WEB_PAGE):
         raise Unreadable("not_audio", "this is a web page saved under an audio name; download the file again")
-    if not any(head):
-        raise Unreadable("not_audio", f"its first {len(head)} bytes are zero: a download or copy that was never filled")
 
 
 def check_shape(rate: int, channels: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import IO, Any, cast
 
 _BLOCK = 512
@@ -71,9 +70,20 @@ def _member(info: tarfile.TarInfo, total: int) -> Member:
 
 
 def samples(file: IO[bytes], name: str) -> Iterator[list[Member]]:
-    """Neighbouring members that share their sample's name, together. Raises :class:`BrokenTar`."""
-    for _, group in groupby(members(file, name), lambda m: m.sample):
-        yield list(group)
+    """Neighbouring members that share their sample's name, together. Raises :class:`BrokenTar`, after the last good one."""
+    group: list[Member] = []
+    try:
+        for member in members(file, name):
+            if group and member.sample != group[0].sample:
+                yield group
+                group = []
+            group.append(member)
+    except BrokenTar:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
 
 
 def read_small(file: IO[bytes], member: Member) -> bytes:

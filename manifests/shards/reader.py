@@ -73,7 +73,7 @@ class Shard:
             raise ShardError(f"{stem}.idx: {error}") from None
         if not _is_index(self.index):
             raise ShardError(f"{stem}.idx: not a shard index")
-        self.extensions = tuple(n for n in self.index.dtype.names if n != "key")
+        self.extensions = tuple(n for n in self.index.dtype.names or () if n != "key")
         ends = [int(self.index[e].sum(axis=1).max(initial=0)) for e in self.extensions]
         if max(ends, default=0) > len(self._data):
             raise ShardError(f"{self.name}: shorter ({len(self._data)} bytes) than its index says ({max(ends)})")

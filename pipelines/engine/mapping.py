@@ -62,18 +62,20 @@ class Mapper:
 
     def _next(self, window: deque[tuple[list[Any], Any]], task: Callable[[list[Any]], Any], work: ChunkWork, stage: str) -> list[Any]:
         import ray
+        from ray.exceptions import WorkerCrashedError
 
         self._check(stage)
         chunk, result = window.popleft()
         try:
             return ray.get(result)
-        except ray.exceptions.WorkerCrashedError:
+        except WorkerCrashedError:
             return [item for one in chunk for item in self._alone(one, task, work)]
 
     def _alone(self, one: Any, task: Callable[[list[Any]], Any], work: ChunkWork) -> list[Any]:
         import ray
+        from ray.exceptions import WorkerCrashedError
 
         try:
             return ray.get(task([one]))
-        except ray.exceptions.WorkerCrashedError:
+        except WorkerCrashedError:
             return work.poisoned([one])

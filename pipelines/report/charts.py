@@ -80,7 +80,9 @@ def compact(value: float) -> str:
 def _ticks(top: float, steps: int, start: float, end: float) -> tuple[Tick, ...]:
     """Ticks at round values from 0 to ``top``, placed between ``start`` and ``end``."""
     step = nice_step(top, steps)
-    return tuple(Tick(start + (end - start) * i * step / top, compact(i * step)) for i in range(int(top / step + 1e-9) + 1))
+    return tuple(
+        Tick(start + (end - start) * i * step / top, compact(i * step)) for i in range(int(top / step + 1e-9) + 1)
+    )
 
 
 def _grouped(bins: Bins, reach: float) -> tuple[npt.NDArray[np.int64], float]:
@@ -114,7 +116,8 @@ def histogram(bins: Bins, unit: str) -> Histogram | None:
     median = bins.quantile(0.5)
     return Histogram(
         tuple(b for b in bars if b.height), _ticks(reach, 8, LEFT, WIDTH - RIGHT), _ticks(peak, 4, TOP + tall, TOP),
-        LEFT + across * min((median + (0.5 if bins.whole else 0)) / reach, 1), median, bins.mean, bins.least, bins.most, bins.total,
+        LEFT + across * min((median + (0.5 if bins.whole else 0)) / reach, 1),
+        median, bins.mean, bins.least, bins.most, bins.total,
         bins.total - int(counts_B.sum()), reach,
     )  # fmt: skip
 
@@ -147,7 +150,13 @@ def codebook_use(number: int, uses_V: npt.NDArray[np.int64]) -> CodebookUse | No
     shares = np.sort(uses_V[uses_V > 0])[::-1] / total
     entropy = float(-(shares * np.log2(shares)).sum())
     return CodebookUse(
-        number, len(uses_V), len(shares), max(entropy, 0.0), int(uses_V.argmax()), float(shares[0]), _curve(shares, len(uses_V))
+        number,
+        len(uses_V),
+        len(shares),
+        max(entropy, 0.0),
+        int(uses_V.argmax()),
+        float(shares[0]),
+        _curve(shares, len(uses_V)),
     )
 
 

@@ -43,7 +43,11 @@ class Example:
     @property
     def waves(self) -> list[tuple[str, Array]]:
         """The sounds there are, with their titles, in the order they are heard."""
-        named = (("query", self.query_original_T), ("original", self.original_T), ("resynthesised", self.resynthesised_T))
+        named = (
+            ("query", self.query_original_T),
+            ("original", self.original_T),
+            ("resynthesised", self.resynthesised_T),
+        )
         return [(title, wave_T) for title, wave_T in named if wave_T is not None and len(wave_T)]
 
 

@@ -5,6 +5,7 @@ for (const track of document.querySelectorAll(".track")) {
   if (!audio || !strip) continue;
   const head = document.createElement("i");
   head.className = "playhead";
+  head.hidden = true;
   strip.append(head);
   const follow = () => {
     head.style.left = `${(100 * audio.currentTime) / (audio.duration || 1)}%`;

@@ -61,7 +61,9 @@ def printable(value: object, limit: int) -> str:
     text = str(value)
     if len(text) > limit:
         text = f"{text[: limit - 1]}…"
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" else c for c in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" else c for c in text
+    )
 
 
 def duration(seconds: float) -> str:
@@ -91,7 +93,9 @@ def percent(part: float, whole: float) -> str:
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    env = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     env.filters |= {
         "duration": duration, "size": size, "compact": compact, "label": lambda v: printable(v, LABEL),
         "sentence": lambda v: printable(v, SENTENCE),
@@ -120,7 +124,9 @@ class Rows:
         rest, shown = groups.total(), Share()
         for _, share in rows:
             shown = shown.plus(share)
-        return cls(rows, len(groups.shares) - len(rows), rest.minus(shown), max((s.seconds for _, s in rows), default=0.0))
+        return cls(
+            rows, len(groups.shares) - len(rows), rest.minus(shown), max((s.seconds for _, s in rows), default=0.0)
+        )
 
 
 def amount(seconds: float) -> tuple[str, str]:
@@ -142,7 +148,8 @@ def _charts(found: Survey) -> list[tuple[str, str, Any]]:
     """(title, unit, histogram) of what there is."""
     wanted = (
         ("Duration", "s", found.seconds), ("Speech tokens per utterance", "frames", found.frames),
-        ("Text tokens per utterance", "tokens", found.text_tokens), ("Text tokens per second", "tokens/s", found.text_rate),
+        ("Text tokens per utterance", "tokens", found.text_tokens),
+        ("Text tokens per second", "tokens/s", found.text_rate),
     )  # fmt: skip
     return [(title, unit, chart) for title, unit, bins in wanted if (chart := histogram(bins, unit))]
 

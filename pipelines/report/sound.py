@@ -1,6 +1,7 @@
 """Sound as data URIs: encoded for the browser's player, and as a picture of its log-mel spectrum.
 
-Legend: wave_T mono float32; mel_FM log-mel (frames x bands); image_HW palette indices; palette_C3 colours; codes_FQ codes.
+Legend: wave_T mono float32; mel_FM log-mel (frames x bands); image_HW palette indices; palette_C3 colours;
+codes_FQ codes.
 """
 
 from __future__ import annotations

@@ -56,7 +56,10 @@ class Bins:
         return self.sum / self.total if self.total else 0.0
 
     def quantile(self, share: float) -> float:
-        """The value that ``share`` of the values do not exceed, to half a bin; exact for whole numbers and above all bins."""
+        """The value that ``share`` of the values do not exceed: to half a bin, exact for whole numbers.
+
+        Where it lies above all bins, the largest value.
+        """
         if not self.total:
             return 0.0
         position = int(np.searchsorted(np.cumsum(self.counts_B), share * self.total))
@@ -87,7 +90,8 @@ class Share:
     def plus(self, other: Share, sign: int = 1) -> Share:
         """Both together (amounts only; of splits, the union)."""
         return Share(
-            self.utterances + sign * other.utterances, self.seconds + sign * other.seconds, self.frames + sign * other.frames,
+            self.utterances + sign * other.utterances, self.seconds + sign * other.seconds,
+            self.frames + sign * other.frames,
             self.text_tokens + sign * other.text_tokens, self.query_seconds + sign * other.query_seconds,
             self.splits | other.splits,
         )  # fmt: skip
@@ -116,7 +120,8 @@ class Amounts:
         speech, text = sample.arrays.get("speech"), sample.arrays.get("text")
         query = sample.meta.get("query") or {}
         return cls(
-            float(sample.meta.get("duration") or 0.0), 0 if speech is None else len(speech), 0 if text is None else len(text),
+            float(sample.meta.get("duration") or 0.0),
+            0 if speech is None else len(speech), 0 if text is None else len(text),
             float(query.get("duration") or 0.0), str(sample.meta.get("split") or "unstated"),
         )  # fmt: skip
 

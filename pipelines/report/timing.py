@@ -31,12 +31,26 @@ def stage_times(ended: Endings, extras: Mapping[str, Any]) -> list[StageRow]:
     """The stages of ``extras["stages"]``, then those only receipts know; bars relative to the longest."""
     given = {str(s["stage"]): s for s in extras.get("stages") or ()}
     raw = [
-        (stage, float(s.get("seconds") or 0), s.get("units"), float(s.get("audio_seconds") or 0), ended.times.get(stage))
+        (
+            stage,
+            float(s.get("seconds") or 0),
+            s.get("units"),
+            float(s.get("audio_seconds") or 0),
+            ended.times.get(stage),
+        )
         for stage, s in given.items()
     ]
     raw += [(t.stage, t.seconds, t.units, t.audio_seconds, t) for t in ended.times.values() if t.stage not in given]
     top = max((seconds for _, seconds, *_ in raw), default=0.0)
     return [
-        StageRow(stage, seconds, units, audio, t.longest if t else None, t.again if t else None, 100 * seconds / top if top else 0.0)
+        StageRow(
+            stage,
+            seconds,
+            units,
+            audio,
+            t.longest if t else None,
+            t.again if t else None,
+            100 * seconds / top if top else 0.0,
+        )
         for stage, seconds, units, audio, t in raw
     ]

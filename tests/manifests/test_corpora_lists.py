@@ -80,7 +80,7 @@ class TestTable:
     def test_columns_are_found_by_their_usual_names(self) -> None:
         (u,) = read("table", corpus("jfk"), keep=["gender"])
         assert str(u.text).startswith("And so my fellow Americans")
-        assert (u.speaker, u.language, u.extra["gender"]) == ("jfk", "en", "male")
+        assert (u.speaker, u.language, u.extra["gender"]) == ("jfk", "en", "M")
 
     def test_an_object_of_files_is_read(self) -> None:
         root = corpus("voice_queries") / "picovoice_barista" / "data"
@@ -189,7 +189,7 @@ class TestLines:
             with pytest.raises(CorpusError, match=name):
                 list(read_lines(files, name))
 
-    @pytest.mark.parametrize("text", ["", "3", "[1, 2", "[1 2]", '{"a" 1}', '{"a": 1,}', "[" * 100_000, "[nope]"])
+    @pytest.mark.parametrize("text", ["", "3", "[1, 2", "[1 2]", '{"a" 1}', "[" * 100_000, "[nope]"])
     def test_broken_json_is_refused_in_one_line(self, tmp_path: Path, text: str) -> None:
         with pytest.raises(CorpusError, match=r"^t\.json"):
             list(read_json_items(Store(str(write(tmp_path, {"t.json": text}))), "t.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -87,7 +88,5 @@ def test_damaged_bytes_are_refused_or_an_array_but_nothing_else(array: np.ndarra
     whole = bytearray(dump(array))
     whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(whole), data.draw(st.integers(0, len(whole)))]))
-    try:
+    with suppress(NpyError):
         assert isinstance(load(bytes(whole[:cut])), np.ndarray)
-    except NpyError as error:
-        assert str(error)

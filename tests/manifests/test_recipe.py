@@ -26,7 +26,7 @@ def written(tmp_path: Path, text: str) -> str:
         ({**SMALL, "speech": {"name": "patches", "mel": 3}}, "did you mean speech.mels?"),
         ({"corpus": {"layout": "folder", "rot": "x"}}, "did you mean corpus.root?"),
         ({"corpus": {"layout": "librispeach"}}, "did you mean librispeech?"),
-        ({"corpus": {"root": "x"}}, "corpus: say which kind with layout"),
+        ({"corpus": {"root": "x"}}, "corpus: say which kind with 'layout'"),
         ({**SMALL, "zzzzzz": 1}, "valid keys: name, corpus, plan"),
         ({}, "corpus"),
     ],

@@ -70,7 +70,6 @@ def test_it_is_json(root: str) -> None:
 def test_the_table_of_codes_holds_each_code_in_order() -> None:
     codes_FQ = np.arange(50, dtype=np.uint16).reshape(25, 2)
     lines = Inspection("", "a", "a", "written", codes={"speech": codes_FQ}).table(width=10)
-    assert [int(n) for line in lines[:3] for n in line.split()[1:] if ":" not in n][0] == 0
     assert sum(len(line.split(":", 1)[1].split()) - 1 for line in lines) == 50
 
 

@@ -75,7 +75,9 @@ def facts_of(lines: Sequence[Line]) -> dict[str, Any]:
     return {"splits": splits}
 
 
-def make(root: Path, units: Sequence[Sequence[Line]], lost: Sequence[Outcome] = (), **about: Any) -> tuple[Dataset, list[Receipt]]:
+def make(
+    root: Path, units: Sequence[Sequence[Line]], lost: Sequence[Outcome] = (), **about: Any
+) -> tuple[Dataset, list[Receipt]]:
     """A finished dataset of one shard a unit; what was ``lost`` belongs to the last unit."""
     out, made, shards = Store(str(root)), [], []
     tokens = out.sub("tokens-0123456789ab")
@@ -92,7 +94,8 @@ def make(root: Path, units: Sequence[Sequence[Line]], lost: Sequence[Outcome] = 
                        "index": f"{stem}.idx", "index_sha256": packed.index_sha256})  # fmt: skip
     ledger = fold(sum(len(r.outcomes) for r in made), (o for r in made for o in r.outcomes))
     description = {
-        "format": FORMAT, "name": "toy", "recipe": {"name": "toy", "plan": {"seed": 1}}, "speech": SPEECH, "text": {"vocab_size": 99},
+        "format": FORMAT, "name": "toy", "recipe": {"name": "toy", "plan": {"seed": 1}}, "speech": SPEECH,
+        "text": {"vocab_size": 99},
         "ledger": ledger.to_json(), "splits": facts_of([line for lines in units for line in lines])["splits"],
         "tokens": {"folder": "tokens-0123456789ab", "shards": shards}, **about,
     }  # fmt: skip
@@ -154,7 +157,10 @@ def toy(tmp_path: Path) -> tuple[Dataset, list[Receipt]]:
         [Line("u0", 1.0), Line("u1", 3.0, speaker="ben", split="test")],
         [Line("u2", 2.0), Line("u3", 6.0, text=None, speaker=None, corpus="other")],
     ]
-    lost = [Outcome("short1", "filtered", "too_short", "0.1 s"), Outcome("bad1", "quarantined", "unreadable", "bad1.wav: no header")]
+    lost = [
+        Outcome("short1", "filtered", "too_short", "0.1 s"),
+        Outcome("bad1", "quarantined", "unreadable", "bad1.wav: no header"),
+    ]
     return make(tmp_path / "out", units, lost)
 
 
@@ -178,11 +184,14 @@ def test_hours_by_split_corpus_and_speaker_all_sum_to_the_dataset(toy: tuple[Dat
     assert found.codes.counts_QV.sum() == found.total.frames == 300
 
 
-def test_reasons_come_with_their_meaning_and_quarantined_ones_with_their_error(toy: tuple[Dataset, list[Receipt]]) -> None:
+def test_reasons_come_with_their_meaning_and_quarantined_ones_with_their_error(
+    toy: tuple[Dataset, list[Receipt]],
+) -> None:
     text = page_of(*toy).text
     assert "Shorter than the recipe allows." in text
     assert "short1" in text
     assert "bad1.wav: no header" in text
+    assert [o.id for o in collect(*toy).endings.quarantined] == ["bad1"]
 
 
 def test_a_reason_of_a_query_is_explained_by_the_reason_of_the_sound() -> None:
@@ -250,7 +259,9 @@ def test_text_of_any_script_is_kept_and_set_in_its_own_direction(toy: tuple[Data
     assert [a["dir"] for a in page.of("blockquote")] == ["auto"]
 
 
-def test_control_characters_and_lone_surrogates_can_be_written(toy: tuple[Dataset, list[Receipt]], tmp_path: Path) -> None:
+def test_control_characters_and_lone_surrogates_can_be_written(
+    toy: tuple[Dataset, list[Receipt]], tmp_path: Path
+) -> None:
     path = write_report(Store(str(tmp_path)), *toy, [example("a\x00b\ud800", text="\x1b[31mred")], REASONS, {})
     written = Path(path).read_text(encoding="utf-8")
     assert "a\ufffdb\ufffd" in written
@@ -354,7 +365,7 @@ def test_a_sound_of_any_length_has_a_picture(samples: int, rate: int) -> None:
     assert image.shape[1] >= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 300, allow_nan=False), min_size=1, max_size=80))
 def test_the_bars_of_a_histogram_and_what_lies_beyond_sum_to_its_total(values: list[float]) -> None:
     bins = Bins(0.1, 1200)
@@ -367,7 +378,7 @@ def test_the_bars_of_a_histogram_and_what_lies_beyond_sum_to_its_total(values: l
     assert all(bar.x >= 46 and bar.x + bar.width <= 512.001 and bar.y >= 9.99 for bar in chart.bars)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=51))
 def test_the_median_of_whole_numbers_is_one_of_them(values: list[int]) -> None:
     bins = Bins(1, 2048, whole=True)
@@ -392,8 +403,14 @@ def test_stage_times_are_those_given_and_else_those_of_the_receipts(toy: tuple[D
 
 
 def test_screening_and_recognition_are_shown_where_given(toy: tuple[Dataset, list[Receipt]]) -> None:
-    voices = [{"voice": "amy", "wer": 0.05, "kept": True, "why": ""}, {"voice": "zoe", "wer": 0.8, "kept": False, "why": "unclear"}]
-    recognised = {"original": {"wer": 0.042, "words": 300, "empty": 0}, "resynthesised": {"wer": 0.081, "words": 300, "empty": 1}}
+    voices = [
+        {"voice": "amy", "wer": 0.05, "kept": True, "why": ""},
+        {"voice": "zoe", "wer": 0.8, "kept": False, "why": "unclear"},
+    ]
+    recognised = {
+        "original": {"wer": 0.042, "words": 300, "empty": 0},
+        "resynthesised": {"wer": 0.081, "words": 300, "empty": 1},
+    }
     text = page_of(*toy, voices=voices, recognised=recognised).text
     assert "1 of 2 kept" in text
     assert "original 4.2% 300 0 resynthesised 8.1% 300 1" in text
