@@ -4,8 +4,8 @@
 
 Codebooks are fitted on about 24 minutes of synthetic speech in four voices: the demo's training sentences, and random
 words that the test sentences do not have. Tests are held-out sentences of the demo (recognised with its grammar:
-"closed") and everyday English sentences (recognised with a general language model: "open"). ``--human`` adds
-recordings in LibriSpeech's layout: every third file is tested, the others join the fit. Times are of one process; set
+"closed") and everyday English sentences (recognised with a general language model: "open"). ``--human`` tries
+recordings in LibriSpeech's layout instead: every third file is tested, the others join the fit. Times are of one process; set
 ``OMP_NUM_THREADS=1`` to have them of one thread.
 
 Arrays: ``wave_T`` is mono float32 at 16 kHz; S spectra, W bins.
@@ -37,7 +37,7 @@ from tokenization.voices import choose_engine
 RATE = 16_000
 VOICES = ("slt", "rms", "awb", "kal16")
 SENTENCES = Path(__file__).with_name("codec_sentences.txt")
-FIT_SENTENCES, FIT_WORDS, CLOSED = 260, 180, 160
+FIT_SENTENCES, FIT_WORDS, CLOSED = 260, 180, 80
 
 Wave = np.ndarray
 Result = TypeVar("Result")
@@ -210,9 +210,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = parser.parse_args(arguments)
     recipes = [PatchesSettings(codebook_size=c, codebooks=b) for b in asked.books for c in asked.codes]
     speech = synthetic()
-    table(speech, recipes)
-    if asked.human:
-        table(human(asked.human, speech.fitted), recipes)
+    table(human(asked.human, speech.fitted) if asked.human else speech, recipes)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def webdataset_side(folder: Path, records: list[Record]) -> tuple[Reader, None]:
     urls = [str(folder / f"{stem}.tar") for stem, _ in parts(records)]
 
     def in_order() -> Iterator[Read]:
-        for s in WebDataset(urls, shardshuffle=False).decode():
+        samples: Any = WebDataset(urls, shardshuffle=False).decode()
+        for s in samples:
             yield s["json"], s["speech.npy"], s["text.npy"]
 
     return in_order, None
@@ -143,6 +144,7 @@ def parquet_side(folder: Path, records: list[Record]) -> tuple[Reader, Reader]:
     import pyarrow.parquet as pq
 
     folder.mkdir()
+    datasets.disable_progress_bars()
     for stem, some in parts(records):
         table = pa.table({
             "json": [json.dumps(r.meta) for r in some],

@@ -93,7 +93,7 @@ def _tokens(value: Any) -> np.ndarray:
         value = _from_list(value)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
         raise UnitsError(f"its tokens are no integer array but {getattr(value, 'dtype', type(value).__name__)}")
-    if value.size != max(value.shape, default=0):
+    if value.ndim == 0 or sum(n != 1 for n in value.shape) > 1:
         raise UnitsError(f"its tokens have shape {value.shape}; T or 1 x T was expected")
     units_T = value.reshape(-1)
     if length is not None and not 0 <= length <= units_T.size:
@@ -209,6 +209,13 @@ def _no_call(*_: Any) -> Any:
     raise UnitsError("numpy.ndarray may not be called")
 
 
+def _no_bytes(*arguments: Any) -> bytes:
+    """``bytes()``, which old protocols write for no bytes at all."""
+    if arguments:
+        raise UnitsError("bytes may not be called with anything")
+    return b""
+
+
 class _Word:
     """What a pickle gets for a name it may use: it can be called, and nothing else, not even given a state."""
 
@@ -228,6 +235,8 @@ _HARMLESS: dict[tuple[str, str], _Word] = {
     ("numpy", "ndarray"): _Word(_no_call),
     ("numpy", "dtype"): _Word(_Dtype),
     ("_codecs", "encode"): _Word(_latin1),
+    ("__builtin__", "bytes"): _Word(_no_bytes),
+    ("builtins", "bytes"): _Word(_no_bytes),
     **{
         (f"numpy.{core}.{module}", name): _Word(stand_in)
         for core in ("core", "_core")

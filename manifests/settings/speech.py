@@ -20,7 +20,7 @@ class PatchesSettings(Settings):
         default=16_000, ge=8_000, le=48_000, multiple_of=200, description="Hz; audio is resampled to it"
     )
     mels: int = Field(default=80, ge=20, le=128, description="mel bands")
-    floor_db: int = Field(default=-80, ge=-90, le=-40, description="the least level of a band, dB of full scale")
+    floor_db: int = Field(default=-90, ge=-90, le=-40, description="the least level of a band, dB of full scale")
     pca: int = Field(default=64, ge=2, le=512, description="dimensions in which patches are compared")
     codebook_size: int = Field(default=1024, ge=2, le=65_536, description="codes in each codebook: the vocabulary size")
     codebooks: int = Field(

@@ -48,7 +48,7 @@ class StageTime:
         self.units += 1
         self.seconds += seconds
         self.longest = max(self.longest, seconds)
-        self.again += int(receipt.made.get("attempt") or 0) > 0
+        self.again += int(receipt.made.get("attempt") or 1) > 1
         for amounts in (receipt.facts.get("splits") or {}).values():
             self.audio_seconds += float(amounts.get("seconds") or 0.0) + float(amounts.get("query_seconds") or 0.0)
 

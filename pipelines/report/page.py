@@ -168,7 +168,7 @@ def _view(data: ReportInput) -> dict[str, Any]:
         "quarantined": quarantined, "reasons": [(r, meaning(r.code, data.reasons)) for r in ended.sorted_reasons],
         "listed": ended.quarantined, "unlisted": max(quarantined - len(ended.quarantined), 0), "LISTED": LISTED,
         "splits": Rows.of(found.splits, GROUPS), "corpora": Rows.of(found.corpora, GROUPS),
-        "languages": Rows.of(found.languages, GROUPS), "speakers": Rows.of(found.speakers, SPEAKERS),
+        "languages": Rows.of(found.languages, GROUPS), "speakers": Rows.of(found.speakers, SPEAKERS), "askers": Rows.of(found.askers, SPEAKERS),
         "charts": _charts(found), "books": books, "more_books": len(found.codes.counts_QV) - len(books),
         "examples": show(data.examples), "more_examples": max(len(data.examples) - MAX_EXAMPLES, 0),
         "stages": stage_times(ended, data.extras), "voices": list(data.extras.get("voices") or ())[:VOICES],

@@ -6,7 +6,7 @@ Legend: codes_FQ uint16 (frames x codebooks); counts_QV, counts_B int64 (codeboo
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,7 @@ class Survey:
     splits: Groups = field(default_factory=Groups)
     corpora: Groups = field(default_factory=Groups)
     speakers: Groups = field(default_factory=Groups)
+    askers: Groups = field(default_factory=Groups)
     languages: Groups = field(default_factory=Groups)
     unnamed: Share = field(default_factory=Share)
     with_text: int = 0
@@ -214,6 +215,9 @@ class Survey:
             self.unnamed.add(amounts)
         else:
             self.speakers.add(str(meta["speaker"]), amounts)
+        asker = (meta.get("query") or {}).get("speaker")
+        if asker is not None:
+            self.askers.add(str(asker), replace(amounts, seconds=amounts.query_seconds))
         self._bin(amounts, bool(meta.get("text")))
         if "speech" in sample.arrays:
             self.codes.add(sample.arrays["speech"])

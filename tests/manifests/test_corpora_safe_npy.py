@@ -101,6 +101,7 @@ def attacks(marker: Path) -> dict[str, bytes]:
         "numpy.testing's exec": glob % (b"numpy.testing._private.utils", b"runstring") + call % b"x",
         "numpy.core by another name": glob % (b"numpy.core._multiarray_umath", b"_reconstruct") + call % b"x",
         "dotted name through numpy": b"\x80\x04\x8c\x05numpy\x8c\x11dtype.__class__\x93" + b"\x8c\x01x\x85R.",
+        "bytes of any size": glob % (b"builtins", b"bytes") + b"(I100000000000\ntR.",
         "getattr": glob % (b"builtins", b"getattr") + call % b"x",
         "operator.attrgetter": glob % (b"operator", b"attrgetter") + call % b"x",
         "torch": glob % (b"torch._utils", b"_rebuild_tensor_v2") + call % b"x",

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def by_tarfile(data: bytes) -> Plain:
 def by_webdataset(path: Path) -> Plain:
     from webdataset.compat import WebDataset
 
-    dataset = WebDataset(str(path), shardshuffle=False, empty_check=False).decode()
+    dataset: Any = WebDataset(str(path), shardshuffle=False, empty_check=False).decode()
     return [plain(s["__key__"], s["json"], s["speech.npy"], s["text.npy"]) for s in dataset]
 
 

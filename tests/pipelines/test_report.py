@@ -88,7 +88,7 @@ def make(
             tokens.publish(name, data)
         ended = [Outcome(line.id, "written") for line in lines] + (list(lost) if number == len(units) - 1 else [])
         entries = tuple(FileEntry.of(name, data) for name, data in files.items())
-        made.append(Receipt("tokens", number, entries, tuple(ended), facts_of(lines), {"seconds": 1.5, "attempt": 0}))
+        made.append(Receipt("tokens", number, entries, tuple(ended), facts_of(lines), {"seconds": 1.5, "attempt": 1}))
         write_receipt(tokens, made[-1])
         shards.append({"name": f"{stem}.tar", "samples": len(lines), "bytes": len(packed.tar), "sha256": packed.sha256,
                        "index": f"{stem}.idx", "index_sha256": packed.index_sha256})  # fmt: skip
