@@ -5,8 +5,8 @@
 Codebooks are fitted on about 24 minutes of synthetic speech in four voices: the demo's training sentences, and random
 words that the test sentences do not have. Tests are held-out sentences of the demo (recognised with its grammar:
 "closed") and everyday English sentences (recognised with a general language model: "open"). ``--human`` tries
-recordings in LibriSpeech's layout instead: every third file is tested, the others join the fit. Times are of one process; set
-``OMP_NUM_THREADS=1`` to have them of one thread.
+recordings in LibriSpeech's layout instead: every third file is tested, the others join the fit. Times
+are processor seconds, so that other programs do not count; with ``OMP_NUM_THREADS=1`` they are those of one thread.
 
 Arrays: ``wave_T`` is mono float32 at 16 kHz; S spectra, W bins.
 """
@@ -162,9 +162,9 @@ def seconds_of(waves: Sequence[Wave]) -> float:
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What ``work`` gives, and the seconds it took."""
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
+    """What ``work`` gives, and the processor seconds it took."""
+    start = time.process_time()
+    return work(), time.process_time() - start
 
 
 def measured(settings: PatchesSettings, speech: Speech) -> Iterator[str]:

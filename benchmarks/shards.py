@@ -76,7 +76,8 @@ def write_shards(records: list[Record], folder: Path) -> None:
     store = Store(str(folder))
     for stem, some in parts(records):
         packed = pack(
-            (r.key, {"json": canonical(r.meta), "speech.npy": npy.dump(r.codes_FQ), "text.npy": npy.dump(r.text_L)}) for r in some
+            (r.key, {"json": canonical(r.meta), "speech.npy": npy.dump(r.codes_FQ), "text.npy": npy.dump(r.text_L)})
+            for r in some
         )
         store.publish(f"{stem}.tar", packed.tar)
         store.publish(f"{stem}.idx", packed.index)

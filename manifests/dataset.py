@@ -29,7 +29,9 @@ def read_description(out: Store) -> dict[str, Any]:
     try:
         value = orjson.loads(out.read(NAME))
     except FileNotFoundError:
-        raise DatasetError(f"{out.root}: no {NAME}: not a dataset, or not finished (run `speechmill data` again)") from None
+        raise DatasetError(
+            f"{out.root}: no {NAME}: not a dataset, or not finished (run `speechmill data` again)"
+        ) from None
     except orjson.JSONDecodeError as error:
         raise DatasetError(f"{out.root}/{NAME}: damaged: {error}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:

@@ -84,6 +84,7 @@ class Utterance:
     split            only where the corpus itself states one
     units            tokens that came with the corpus, instead of (or beside) its sound
     fault            the corpus itself is broken at this line: (reason code, sentence); such a line is quarantined, not lost
+    few_speakers     the plan found too few speakers in the corpus to split by them
     """
 
     id: str
@@ -100,6 +101,7 @@ class Utterance:
     units: AudioRef | None = None
     fault: tuple[str, str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    few_speakers: bool = False
 
     @property
     def recording_id(self) -> str:
@@ -167,4 +169,5 @@ def from_cut(cut: Mapping[str, Any]) -> Utterance:
         units=AudioRef.from_json(custom["units"]) if "units" in custom else None,
         fault=tuple(custom["fault"]) if "fault" in custom else None,
         extra=custom.get("extra", {}),
+        few_speakers=custom.get("few_speakers", False),
     )

@@ -26,9 +26,13 @@ app = typer.Typer(
 
 FAULTS, USAGE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
 
-RecipeArg = Annotated[str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")]
+RecipeArg = Annotated[
+    str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")
+]
 OutOpt = Annotated[str, typer.Option("--out", "-o", help="Output root: a folder or an fsspec URL.")]
-SetOpt = Annotated[list[str] | None, typer.Option("--set", help="Override one value, as in --set corpus.root=/data (repeatable).")]
+SetOpt = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one value, as in --set corpus.root=/data (repeatable).")
+]
 OutArg = Annotated[str, typer.Argument(help="The output root of `speechmill data`.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
 
@@ -89,7 +93,12 @@ def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = No
     with opened(load(recipe, overrides or []), out, _console()) as run:
         did: dict[str, int] = {}
         cuts, folder, units = run.planned(run.corpus_root(did), did)
-    facts = {"folder": folder, "utterances": cuts.utterances, "hours": round(cuts.seconds / 3600, 4), "units": len(units)}
+    facts = {
+        "folder": folder,
+        "utterances": cuts.utterances,
+        "hours": round(cuts.seconds / 3600, 4),
+        "units": len(units),
+    }
     shares = [u.seconds for u in units]
     facts["unit_seconds"] = {"least": min(shares, default=0), "most": max(shares, default=0)}
     sys.stdout.write(json.dumps(facts) + "\n" if json_out else "".join(f"{k}: {v}\n" for k, v in facts.items()))
@@ -110,7 +119,9 @@ def status(out: OutArg = "out", json_out: JsonOpt = False) -> None:
 @app.command()
 def verify(
     out: OutArg = "out",
-    reencode: Annotated[int, typer.Option(help="Utterances whose tokens are made again from the corpus and compared.")] = 20,
+    reencode: Annotated[
+        int, typer.Option(help="Utterances whose tokens are made again from the corpus and compared.")
+    ] = 20,
     json_out: JsonOpt = False,
 ) -> None:
     """Recompute hashes, sums, shapes, ranges, order and splits, and re-encode a sample. Exit code 1 if anything is wrong."""
@@ -119,13 +130,20 @@ def verify(
     with _bar() as progress:
         verdict = check(out, reencode, progress)
     if json_out:
-        faults = [{"where": f.where, "key": f.key, "what": f.what, "remedy": f.remedy, "warning": f.warning} for f in verdict.faults]
-        sys.stdout.write(json.dumps({"ok": verdict.ok, "faults": faults, "notes": verdict.notes, "samples": verdict.samples}) + "\n")
+        faults = [
+            {"where": f.where, "key": f.key, "what": f.what, "remedy": f.remedy, "warning": f.warning}
+            for f in verdict.faults
+        ]
+        sys.stdout.write(
+            json.dumps({"ok": verdict.ok, "faults": faults, "notes": verdict.notes, "samples": verdict.samples}) + "\n"
+        )
     else:
         for line in [*verdict.faults, *(f"note: {note}" for note in verdict.notes)]:
             sys.stdout.write(f"{line}\n")
         made_again = f"{verdict.reencoded} made again from their sound"
-        sys.stdout.write(f"{'verified' if verdict.ok else 'FAULTS'}: {verdict.samples} samples read, {made_again}, {len(verdict.faults)} faults\n")
+        sys.stdout.write(
+            f"{'verified' if verdict.ok else 'FAULTS'}: {verdict.samples} samples read, {made_again}, {len(verdict.faults)} faults\n"
+        )
     if not verdict.ok:
         raise typer.Exit(FAULTS)
 
@@ -146,7 +164,9 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
 @app.command()
 def inspect(
     out: OutArg = "out",
-    key: Annotated[str | None, typer.Argument(help="Id or key of an utterance; empty: one drawn from the dataset.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(help="Id or key of an utterance; empty: one drawn from the dataset.")
+    ] = None,
     audio: Annotated[str, typer.Option(help="Folder its sound is written into; empty: none.")] = "",
     json_out: JsonOpt = False,
 ) -> None:

@@ -35,7 +35,9 @@ class Cluster:
             ray.init(address=self.settings.address, **options)
         else:
             workers = self.settings.workers or os.cpu_count() or 1
-            ray.init(num_cpus=max(1, round(workers * self.settings.cpus_per_worker)), include_dashboard=False, **options)
+            ray.init(
+                num_cpus=max(1, round(workers * self.settings.cpus_per_worker)), include_dashboard=False, **options
+            )
         self._ours = True
 
     def stop(self) -> None:

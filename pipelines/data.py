@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-    speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ class DataRun:
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of what was fitted."""
         recipe = self.recipe
-        speech = recipe.speech.encoding() if isinstance(recipe.speech, PatchesSettings) else recipe.speech.model_dump(mode="json")
+        speech = (
+            recipe.speech.encoding()
+            if isinstance(recipe.speech, PatchesSettings)
+            else recipe.speech.model_dump(mode="json")
+        )
         reads = [plan, speech, recipe.text.model_dump(mode="json"), recipe.clean.model_dump(mode="json"),
                  recipe.split.model_dump(mode="json")]  # fmt: skip
         folder = self.space.folder("fit", s50_fit.VERSION, *reads)
@@ -96,7 +100,13 @@ class DataRun:
         made = [(f.name, f.sha256) for f in receipt.files] if receipt else []
         folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding())
         job = s60_tokenize.TokenizeJob(
-            store.sub(folder).root, store.sub(plan).root, store.sub(fit).root, root, self.space.corpus_name, self.recipe, units
+            store.sub(folder).root,
+            store.sub(plan).root,
+            store.sub(fit).root,
+            root,
+            self.space.corpus_name,
+            self.recipe,
+            units,
         )
         did["tokens"] = self.engine.run(job)
         return folder

@@ -57,7 +57,8 @@ class Inspection:
         codes_FQ = self.codes[name]
         books = [codes_FQ[:, q].tolist() for q in range(codes_FQ.shape[1])]
         return [
-            f"{f'{q}:' if len(books) > 1 else ''}{first:>5}  " + " ".join(f"{c:>5}" for c in book[first : first + width])
+            f"{f'{q}:' if len(books) > 1 else ''}{first:>5}  "
+            + " ".join(f"{c:>5}" for c in book[first : first + width])
             for q, book in enumerate(books)
             for first in range(0, len(book), width)
         ]

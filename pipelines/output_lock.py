@@ -29,7 +29,9 @@ def output_lock(out: Store) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise Locked(f"{out.root}: another speechmill (lock file {os.fspath(path)}) works on it; wait for it, or stop it") from None
+        raise Locked(
+            f"{out.root}: another speechmill (lock file {os.fspath(path)}) works on it; wait for it, or stop it"
+        ) from None
     try:
         yield
     finally:

@@ -37,7 +37,9 @@ def make_report(root: str, console: Console) -> str:
     if spoken:
         extras["voices"] = spoken["screened"]
         if settings["recognise"]:
-            console.print(f"report: the recogniser hears {settings['recognise']} utterances, original and resynthesised")
+            console.print(
+                f"report: the recogniser hears {settings['recognise']} utterances, original and resynthesised"
+            )
             extras["recognised"] = recognised(subject, _drawn(dataset, settings["recognise"]))
     return write_report(out, dataset, _receipts(subject), examples, REASONS, extras)
 

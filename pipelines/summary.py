@@ -21,7 +21,9 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     console.print(table)
     ledger = value["ledger"]
     filtered, quarantined = sum(ledger["filtered"].values()), sum(ledger["quarantined"].values())
-    console.print(f"ledger: {ledger['planned']} = {ledger['written']} written + {filtered} filtered + {quarantined} quarantined")
+    console.print(
+        f"ledger: {ledger['planned']} = {ledger['written']} written + {filtered} filtered + {quarantined} quarantined"
+    )
     for kind in ("filtered", "quarantined"):
         for reason, count in ledger[kind].items():
             console.print(f"  {kind}: {count} {reason}")

@@ -33,7 +33,9 @@ def check_description(subject: Subject, found: Findings) -> bool:
     missing = [part for part in PARTS if part not in description]
     if not found.require(not missing, NAME, f"damaged: no {', '.join(missing)}", RESTORE):
         return False
-    found.require(subject.out.read(NAME) == pretty(description), NAME, "its bytes are not those that were written", RESTORE)
+    found.require(
+        subject.out.read(NAME) == pretty(description), NAME, "its bytes are not those that were written", RESTORE
+    )
     found.require(subject.recipe.deciding() == description["recipe"], NAME, "its recipe is not a whole one", RESTORE)
     found.require(subject.recipe.name == description["name"], NAME, "its name is not its recipe's", RESTORE)
     found.require(_folders_agree(description), NAME, "its token folder is named in two ways", RESTORE)
@@ -77,7 +79,9 @@ def check_plan(subject: Subject, lines: list[bytes] | None, found: Findings) -> 
         for k, (_, _, digest) in enumerate(orjson.loads(store.read(PLAN))["units"]):
             name = f"{folder}/{unit_name(k)}"
             with found.guard(name, REPLAN):
-                found.require(sha256(store.read(unit_name(k))) == digest, name, "its hash is not the one in plan.json", REPLAN)
+                found.require(
+                    sha256(store.read(unit_name(k))) == digest, name, "its hash is not the one in plan.json", REPLAN
+                )
     return len(found.faults) == before
 
 
@@ -87,7 +91,9 @@ def _check_against_manifest(store: Store, folder: str, lines: list[bytes], subje
         rows.append((unit, sha256(data)))
         name = f"{folder}/{unit_name(unit.index)}"
         with found.guard(name, REPLAN):
-            found.require(store.read(unit_name(unit.index)) == data, name, "is not what the manifest and the recipe give", REPLAN)
+            found.require(
+                store.read(unit_name(unit.index)) == data, name, "is not what the manifest and the recipe give", REPLAN
+            )
     with found.guard(f"{folder}/{PLAN}", REPLAN):
         same = store.read(PLAN) == plan_file(rows)
         found.require(same, f"{folder}/{PLAN}", "is not what the manifest and the recipe give", REPLAN)
@@ -101,7 +107,9 @@ def load_receipt(subject: Subject, stage: str, unit: int, found: Findings) -> Re
         data = subject.store(stage).read(receipt_name(unit))
         receipt = Receipt.from_bytes(data, name)
         whole = receipt.to_bytes() == data and (receipt.stage, receipt.unit) == (stage, unit)
-        if found.require(whole, name, "its bytes are not those that were written", "delete it and run the recipe again"):
+        if found.require(
+            whole, name, "its bytes are not those that were written", "delete it and run the recipe again"
+        ):
             return receipt
     return None
 
@@ -114,7 +122,9 @@ def check_files(subject: Subject, stage: str, receipt: Receipt, found: Findings)
         before = len(found.faults)
         with found.guard(name, REMAKE):
             data = subject.store(stage).read(entry.name)
-            if found.require(len(data) == entry.bytes, name, f"has {len(data)} bytes, its receipt says {entry.bytes}", REMAKE):
+            if found.require(
+                len(data) == entry.bytes, name, f"has {len(data)} bytes, its receipt says {entry.bytes}", REMAKE
+            ):
                 found.require(sha256(data) == entry.sha256, name, "its SHA-256 is not the one in its receipt", REMAKE)
         damaged += [entry.name] if len(found.faults) > before else []
     return damaged
@@ -135,4 +145,6 @@ def check_fit(subject: Subject, found: Findings) -> None:
         found.require(text == subject.description["text"], NAME, "its text tokenizer is not the fitted one", RESTORE)
     with found.guard(f"{subject.folder('fit')}/{CODEBOOK}", RERUN):
         spec = subject.tokenizer.spec.to_json()
-        found.require(spec == subject.description["speech"], NAME, "its speech tokenizer is not the fitted one", RESTORE)
+        found.require(
+            spec == subject.description["speech"], NAME, "its speech tokenizer is not the fitted one", RESTORE
+        )

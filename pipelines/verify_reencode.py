@@ -82,7 +82,9 @@ def _compare(subject: Subject, worker: TokenizeWorker, pick: Pick, where: str, f
     stored, again = _members(subject.store("tokens"), stem, pick.key), _first(made.files[f"{stem}.tar"])
     different = sorted(e for e in again.keys() | stored.keys() if again.get(e) != stored.get(e))
     what = f"made again from its sound it differs in {', '.join(different)}"
-    found.require(not different, where, what, f"{REMAKE} (on another kind of processor codes may differ in near-ties)", pick.key)
+    found.require(
+        not different, where, what, f"{REMAKE} (on another kind of processor codes may differ in near-ties)", pick.key
+    )
 
 
 def _members(store: Store, stem: str, key: str) -> dict[str, bytes]:

@@ -58,7 +58,12 @@ def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> 
     before = len(found.faults)
     folder, stem = subject.folder("tokens"), shard_stem(unit)
     where = f"{folder}/{receipt_name(unit)}"
-    found.require([f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"], where, "does not name its shard and index", LEDGER)
+    found.require(
+        [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"],
+        where,
+        "does not name its shard and index",
+        LEDGER,
+    )
     damaged = check_files(subject, "tokens", receipt, found)
     _check_index(subject, stem, damaged, found)
     cuts: list[dict[str, Any]] = []

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
 from manifests.audio.probe import (
     AV_OPTIONS,
+    HEAD_BYTES,
     Unreadable,
     audio_stream,
     check_head,
@@ -26,7 +27,7 @@ from manifests.audio.probe import (
     stated_seconds,
 )
 from manifests.audio.promise import ends_inside_a_page, promised_frames
-from manifests.audio.source import Clamped, chatters, head_of, hushed, opened, size_of
+from manifests.audio.source import Source, chatters, hushed, opened
 
 if TYPE_CHECKING:
     import soundfile
@@ -130,7 +131,7 @@ def decode(data: bytes | Path, limits: DecodeLimits, span: Span | None = None) -
     decoded from its start, without keeping what comes before the span.
     """
     with opened(data) as file:
-        head = head_of(file)
+        head = file.peek(0, HEAD_BYTES)
         check_head(head)
         with hushed(chatters(head)):
             first = _attempt(file, limits, span)
@@ -149,17 +150,17 @@ def _frames(decoded: Decoded) -> int:
     return decoded.wave_CT.shape[1]
 
 
-def _attempt(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded | _Failed:
+def _attempt(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failed:
     try:
         return _decode_soundfile(file, limits, span)
     except _Failed as failed:
         return failed
 
 
-def _more_follows(decoded: Decoded, file: BinaryIO, head: bytes, span: Span | None) -> bool:
+def _more_follows(decoded: Decoded, file: Source, head: bytes, span: Span | None) -> bool:
     """Whether libsndfile stopped where the header told it to, with much of the file unread."""
     counted = head.startswith(b"fLaC") or not _frames(decoded)
-    return span is None and counted and size_of(file) - file.tell() > UNREAD_BYTES
+    return span is None and counted and file.size - file.tell() > UNREAD_BYTES
 
 
 def _recounted(second: Decoded, first: Decoded | _Failed) -> Decoded:
@@ -191,13 +192,13 @@ def _promise(file_frames: int | None, first: int, count: int | None) -> int | No
     return max(file_frames - first, 0)
 
 
-def _decode_soundfile(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded:
+def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded:
     import soundfile
 
     buffer = None
     try:
         broken_off = ends_inside_a_page(file)
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(cast(BinaryIO, file)) as sound:
             first, count = _part(span, sound.samplerate)
             promised = _promise(promised_frames(sound, file), first, count)
             buffer = _Buffer(limits, sound.samplerate, sound.channels, promised)
@@ -221,14 +222,14 @@ def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | No
         buffer.take(came)
 
 
-def _decode_av(file: BinaryIO, limits: DecodeLimits, span: Span | None) -> Decoded:
+def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded:
     import av
     from av.error import FFmpegError
 
     file.seek(0)
     seconds = None
     try:
-        with av.open(Clamped(file), mode="r", options=AV_OPTIONS, metadata_errors="ignore") as container:
+        with av.open(file, mode="r", options=AV_OPTIONS, metadata_errors="ignore") as container:
             stream = audio_stream(container)
             buffer, first, count, position = None, 0, None, 0
             for frame in container.decode(stream):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from manifests.audio.promise import ENDLESS, promised_frames
-from manifests.audio.source import Clamped, chatters, head_of, hushed, opened
+from manifests.audio.source import Source, chatters, hushed, opened
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = (b"<!doctype html", b"<html", b"<?xml")
+HEAD_BYTES = 512
 MAX_RATE = 768_000  # above it a header is nonsense, and resampling from it would cost without end
 DEMUXERS = "aac,aiff,amr,ape,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,avi,nistsphere,ogg,tta,w64,wav,wv"
 # What FFmpeg may take bytes for, and nothing that opens further files: playlists and scripts are refused.
@@ -79,19 +80,19 @@ def check_shape(rate: int, channels: int) -> None:
 def probe(data: bytes | Path) -> Header:
     """Read the header of encoded bytes, or of the file at a path. Raises :class:`Unreadable`, and OSError where a path fails."""
     with opened(data) as file:
-        head = head_of(file)
+        head = file.peek(0, HEAD_BYTES)
         check_head(head)
         with hushed(chatters(head)):
             found = _probe_soundfile(file)
         return found if isinstance(found, Header) else _probe_av(file, found)
 
 
-def _probe_soundfile(file: BinaryIO) -> Header | str:
+def _probe_soundfile(file: Source) -> Header | str:
     """The header, or why libsndfile finds none."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(cast(BinaryIO, file)) as sound:
             check_shape(sound.samplerate, sound.channels)
             known = sound.frames if sound.frames < ENDLESS else 0
             frames = promised_frames(sound, file) or known
@@ -100,13 +101,13 @@ def _probe_soundfile(file: BinaryIO) -> Header | str:
         return one_line(error)
 
 
-def _probe_av(file: BinaryIO, before: str) -> Header:
+def _probe_av(file: Source, before: str) -> Header:
     import av
     from av.error import FFmpegError
 
     file.seek(0)
     try:
-        with av.open(Clamped(file), mode="r", options=AV_OPTIONS, metadata_errors="ignore") as container:
+        with av.open(file, mode="r", options=AV_OPTIONS, metadata_errors="ignore") as container:
             stream = audio_stream(container)
             rate, channels = int(stream.rate or 0), int(stream.codec_context.channels or 0)
             check_shape(rate, channels)

@@ -6,11 +6,10 @@ read from its log and from the file itself, so that a truncated file can be told
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from manifests.audio.source import head_of, size_of
+from manifests.audio.source import Source
 
 if TYPE_CHECKING:
     import soundfile
@@ -35,15 +34,17 @@ SAMPLE_BYTES = {
 }
 
 
-def promised_frames(sound: soundfile.SoundFile, file: BinaryIO) -> int | None:
+def promised_frames(sound: soundfile.SoundFile, file: Source) -> int | None:
     """Frames the opened file promises; None where it promises none (streamed WAV, MP3 without a Xing, Info or VBRI tag)."""
     if not 0 < sound.frames < ENDLESS:
         return None
     if sound.format == "MP3":
         return sound.frames if _has_mpeg_tag(file) else None
-    if sound.format == "NIST" and (found := SPHERE_COUNT.search(_peek(file, 0, 1024))):
+    if sound.format == "NIST" and (found := SPHERE_COUNT.search(file.peek(0, 1024))):
         return int(found[1])
-    return sound.frames + _missing_bytes(sound.extra_info) // _frame_bytes(sound, file)
+    return sound.frames - (
+        -_missing_bytes(sound.extra_info) // _frame_bytes(sound, file)
+    )  # rounded up: half a frame is missing, too
 
 
 def _missing_bytes(log: str) -> int:
@@ -55,39 +56,28 @@ def _missing_bytes(log: str) -> int:
     return 0
 
 
-def _frame_bytes(sound: soundfile.SoundFile, file: BinaryIO) -> int:
+def _frame_bytes(sound: soundfile.SoundFile, file: Source) -> int:
     width = SAMPLE_BYTES.get(sound.subtype)
-    return width * sound.channels if width else max(size_of(file) // sound.frames, 1)
+    return width * sound.channels if width else max(file.size // sound.frames, 1)
 
 
-def _peek(file: BinaryIO, at: int, size: int) -> bytes:
-    """Bytes from ``at``; the file is left where it was, for libsndfile reads on from there."""
-    here = file.tell()
-    file.seek(at)
-    data = file.read(size)
-    file.seek(here)
-    return data
-
-
-def _has_mpeg_tag(file: BinaryIO) -> bool:
+def _has_mpeg_tag(file: Source) -> bool:
     """Whether the first MPEG frame, after an ID3v2 tag, tells the length."""
-    head, start = _peek(file, 0, 10), 0
+    head, start = file.peek(0, 10), 0
     if head[:3] == b"ID3" and len(head) == 10:
         start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    first = _peek(file, start, 4096)
+    first = file.peek(start, 4096)
     return any(tag in first for tag in MPEG_TAGS)
 
 
-def ends_inside_a_page(file: BinaryIO) -> bool:
+def ends_inside_a_page(file: Source) -> bool:
     """Whether an Ogg file breaks off in the middle of a page: Ogg promises no length, but every page its own.
 
     A stream cut exactly between two pages is not noticed; a missing end mark is no proof, recorders often leave it out.
     """
-    if head_of(file, 4) != b"OggS":
+    if file.peek(0, 4) != b"OggS":
         return False
-    file.seek(max(size_of(file) - TAIL, 0), os.SEEK_SET)
-    tail = file.read()
-    file.seek(0)
+    tail = file.peek(max(file.size - TAIL, 0), TAIL)
     start = tail.rfind(b"OggS")
     if start < 0:
         return False

@@ -17,46 +17,36 @@ CHATTER = (b"[src/libmpg123/", b"Note: ", b"Warning: ")
 _ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
 
 
-@contextmanager
-def opened(data: bytes | Path) -> Iterator[BinaryIO]:
-    """The bytes, or the file at a path, as a seekable binary file.
+class Source:
+    """A nameless file, as both libraries read it.
 
-    Neither library sees a path: so a name (``x.raw``, ``concat:...``) never decides how bytes are read.
+    Neither sees a path: so a name (``x.raw``, ``concat:...``) never decides how bytes are read. Broken headers make them seek
+    to places that no file has: that is the file's end, not a fault of the disk.
     """
-    if isinstance(data, Path):
-        with data.open("rb") as file:
-            yield file
-    else:
-        with io.BytesIO(data) as file:
-            yield file
-
-
-def head_of(file: BinaryIO, size: int = 512) -> bytes:
-    """The first bytes; the file is left at its start."""
-    file.seek(0)
-    head = file.read(size)
-    file.seek(0)
-    return head
-
-
-def size_of(file: BinaryIO) -> int:
-    """Bytes in the file, which is left where it was."""
-    here = file.tell()
-    size = file.seek(0, os.SEEK_END)
-    file.seek(here)
-    return size
-
-
-class Clamped:
-    """A file as FFmpeg reads it. Broken headers make it seek to places that no file has: that is the end, not a fault."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._size = file, size_of(file)
+        self._file, self.size = file, file.seek(0, os.SEEK_END)
+        file.seek(0)
         self.read, self.tell = file.read, file.tell
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size}[whence]
-        return self._file.seek(min(max(base + offset, 0), self._size))
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        return self._file.seek(min(max(base + offset, 0), self.size))
+
+    def peek(self, at: int, size: int) -> bytes:
+        """Bytes from ``at``; the place in the file stays, for a library may be reading on from there."""
+        here = self.tell()
+        self.seek(at)
+        data = self.read(size)
+        self.seek(here)
+        return data
+
+
+@contextmanager
+def opened(data: bytes | Path) -> Iterator[Source]:
+    """The bytes, or the file at a path."""
+    with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as file:
+        yield Source(file)
 
 
 def chatters(head: bytes) -> bool:

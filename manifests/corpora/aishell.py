@@ -52,7 +52,9 @@ class Aishell(Corpus):
                 utterance = self._utterance(key, folder, name, entry, genders)
                 yield legible(names.once(utterance, folder))
         if not any(key in names for key in texts) and packed:
-            raise CorpusError(f"{packed} is still packed; unpack the speakers' archives under {files.root}/{base} first")
+            raise CorpusError(
+                f"{packed} is still packed; unpack the speakers' archives under {files.root}/{base} first"
+            )
         for key, entry in texts.items():
             if key not in names:
                 yield missing_audio(key, self._text(entry.value), "the transcript")

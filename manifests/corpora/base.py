@@ -27,12 +27,17 @@ class Corpus(Settings):
 
     layout: str
     root: str = Field(default="", description="folder or fsspec URL the corpus lies in")
-    name: str | None = Field(default=None, description="name of the corpus in samples and reports (default: the layout's)")
-    language: str | None = Field(default=None, description="language of all utterances, where the corpus does not state one")
+    name: str | None = Field(
+        default=None, description="name of the corpus in samples and reports (default: the layout's)"
+    )
+    language: str | None = Field(
+        default=None, description="language of all utterances, where the corpus does not state one"
+    )
     limit: int | None = Field(default=None, ge=1, description="take only the first N utterances, to try things out")
 
     audio_roots: tuple[str, ...] = Field(
-        default=(), description="other folders or URLs that the corpus's manifests may point into (default: only the root)"
+        default=(),
+        description="other folders or URLs that the corpus's manifests may point into (default: only the root)",
     )
 
     def utterances(self, files: Store) -> Iterator[Utterance]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
+from manifests.corpora.lines import check_regular
 from manifests.storage import Store
 
 
@@ -184,6 +185,7 @@ def schema_of(files: Store, name: str) -> Any:
     if not name.endswith(".parquet"):
         return _mapped(files, name).schema
     try:
+        check_regular(files, name)
         with files.open(name) as raw, pq.ParquetFile(raw) as file:
             return file.schema_arrow
     except (pa.ArrowException, OSError) as error:

@@ -51,7 +51,9 @@ class Columns(Settings):
     split: str | None = None
     recording: str | None = None
     start: str | None = Field(default=None, description="seconds from the start of the file")
-    seconds: str | None = Field(default=None, description="length; without a start it describes the file and cuts nothing")
+    seconds: str | None = Field(
+        default=None, description="length; without a start it describes the file and cuts nothing"
+    )
     end: str | None = Field(default=None, description="seconds from the start of the file, instead of a length")
     channel: str | None = None
     query_audio: str | None = Field(default=None, description="in dialogues: path of what the utterance answers")

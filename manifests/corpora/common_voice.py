@@ -14,7 +14,14 @@ from manifests.storage import Store
 from manifests.utterance import Utterance
 
 SPLITS = ("train", "dev", "test")
-KEPT = {"age": "age", "gender": "gender", "accent": "accent", "accents": "accent", "variant": "variant", "segment": "segment"}
+KEPT = {
+    "age": "age",
+    "gender": "gender",
+    "accent": "accent",
+    "accents": "accent",
+    "variant": "variant",
+    "segment": "segment",
+}
 
 
 class CommonVoice(Corpus):

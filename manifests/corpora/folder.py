@@ -18,7 +18,8 @@ class Folder(Corpus):
 
     layout: Literal["folder"] = "folder"
     speaker_pattern: Pattern | None = Field(
-        None, description=r"regular expression on the path whose first group is the speaker, e.g. '^([^/]+)/' or '_(\w+)_'"
+        None,
+        description=r"regular expression on the path whose first group is the speaker, e.g. '^([^/]+)/' or '_(\w+)_'",
     )
 
     def utterances(self, files: Store) -> Iterator[Utterance]:

@@ -61,7 +61,9 @@ class HuggingFace(Corpus):
             for utterance, stated in source.utterances(files, self):
                 yield legible(names.once(utterance, source.name) if stated else utterance)
         if not any_file:
-            raise CorpusError(f"no parquet file and no saved dataset in {files.root}; check corpus.root, folder and splits")
+            raise CorpusError(
+                f"no parquet file and no saved dataset in {files.root}; check corpus.root, folder and splits"
+            )
 
     def _sources(self, files: Store) -> Iterator[_Source]:
         for folder, names in self._walk(files):
@@ -83,7 +85,9 @@ class HuggingFace(Corpus):
             if files.is_local:
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            message = f"cannot list {files.root} ({reason}); check the name, the network and access, or download it first"
+            message = (
+                f"cannot list {files.root} ({reason}); check the name, the network and access, or download it first"
+            )
             raise CorpusError(message) from None
 
 
@@ -125,7 +129,13 @@ class _Source:
             yield values | {c: _class(values[c], names) for c, names in classes.items()}, found, audio
 
     def _utterance(
-        self, files: Store, corpus: HuggingFace, values: Mapping[str, Any], found: Mapping[str, str], audio: str, row: int
+        self,
+        files: Store,
+        corpus: HuggingFace,
+        values: Mapping[str, Any],
+        found: Mapping[str, str],
+        audio: str,
+        row: int,
     ) -> Utterance:
         ref = AudioRef(self.name, row=row, column=audio)
         name = f"{self.name.removesuffix('.parquet') or 'dataset'}/{row:07d}"

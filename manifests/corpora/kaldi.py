@@ -101,7 +101,9 @@ class Kaldi(Corpus):
             channel = int(fields[3]) if len(fields) == 4 else None
             self._check_begin(begin or 0.0, recording, tables)
         except ValueError as error:
-            return replace(utterance, recording=recording, fault=utterance.fault or ("bad_line", f"{where} states {error}"))
+            return replace(
+                utterance, recording=recording, fault=utterance.fault or ("bad_line", f"{where} states {error}")
+            )
         return replace(utterance, recording=recording, start=begin or 0.0, seconds=seconds, channel=channel)
 
     def _check_begin(self, begin: float, recording: str, tables: _Tables) -> None:
@@ -133,7 +135,10 @@ def _durations(entries: Mapping[str, Entry]) -> dict[str, float]:
 def refused(value: str, where: str) -> Fault | None:
     """Why a value of ``wav.scp`` is not read: a shell command, standard input, or a place in a Kaldi archive."""
     if value.endswith("|") or value.startswith("|"):
-        return ("pipe_refused", f"{where} is a shell command, which is never run; write its output to files and list those")
+        return (
+            "pipe_refused",
+            f"{where} is a shell command, which is never run; write its output to files and list those",
+        )
     if value in ("", "-"):
         return ("missing_audio", f"{where} names no file")
     if _ARCHIVE.search(value):

@@ -57,7 +57,9 @@ class Lhotse(Corpus):
         wanted = ("cuts",) if found["cuts"] else ("recordings", "supervisions")
         if not found[wanted[0]] or any(len(found[k]) > 1 for k in wanted):
             there = ", ".join(names)[:200] or "no manifests"
-            raise CorpusError(f"which manifest of {files.root}? set corpus.cuts, or corpus.recordings (there are: {there})")
+            raise CorpusError(
+                f"which manifest of {files.root}? set corpus.cuts, or corpus.recordings (there are: {there})"
+            )
         return self.model_copy(update={k: found[k][0] for k in wanted if found[k]})
 
     def _cuts(self, files: Store, settings: Lhotse) -> Iterator[_Cut]:
@@ -172,7 +174,10 @@ def _supervised(files: Store, recordings: str, supervisions: str | None) -> Iter
 def _unsupported(cut: Mapping[str, Any], recording: Any, where: str) -> Fault | None:
     kind = as_text(cut.get("type")) or "MonoCut"
     if "tracks" in cut or kind not in ("MonoCut", "MultiCut"):
-        return ("unsupported_cut", f"{where} is a {kind}: no single recording; save its audio first (CutSet.save_audios)")
+        return (
+            "unsupported_cut",
+            f"{where} is a {kind}: no single recording; save its audio first (CutSet.save_audios)",
+        )
     if not isinstance(recording, Mapping):
         return ("missing_audio", f"{where} has no recording (features cannot be tokenized)")
     if recording.get("transforms"):
@@ -187,7 +192,9 @@ def _source(recording: Mapping[str, Any], channel: int | None, where: str) -> _S
     source = (having or sources or [{}])[0]
     kind, path = source.get("type"), source.get("source")
     if kind == "command":
-        sentence = f"{where}: its audio is a shell command, which is never run; save its audio first (CutSet.save_audios)"
+        sentence = (
+            f"{where}: its audio is a shell command, which is never run; save its audio first (CutSet.save_audios)"
+        )
         return _Sound(None, None, ("pipe_refused", sentence))
     if kind not in ("file", "url") or not isinstance(path, str) or not path:
         sentence = f"{where}: an audio source of type {json.dumps(kind)[:40]} cannot be read; files and URLs can"

@@ -10,6 +10,7 @@ from pydantic import Field
 from manifests.corpora.base import Corpus, CorpusError
 from manifests.corpora.lines import Entry, read_keyed, read_lines
 from manifests.corpora.listing import (
+    Fault,
     audio_ref,
     folders,
     is_audio,
@@ -51,7 +52,9 @@ class LibriSpeech(Corpus):
         if there and not self.subsets and all(n.isdigit() for n in there):
             return [(base, files.root.rstrip("/").rsplit("/", 1)[-1])]
         if not there:
-            raise CorpusError(f"no subset folder such as train-clean-100 in {files.root}; set corpus.root to LibriSpeech")
+            raise CorpusError(
+                f"no subset folder such as train-clean-100 in {files.root}; set corpus.root to LibriSpeech"
+            )
         return [(join(base, n), n) for n in there if not self.subsets or n in self.subsets]
 
     def _chapter(
@@ -60,15 +63,13 @@ class LibriSpeech(Corpus):
         lists = [n for n in names if n.endswith(".trans.txt")]
         if not lists and not any(is_audio(n) for n in names):
             return
-        texts: dict[str, Entry] = {}
-        for name in lists:
-            texts |= read_keyed(files, join(folder, name))
+        texts, lost = _texts(files, [join(folder, n) for n in lists])
         audio = dict(stems(names))
         split, language = split_of_folder(subset), self.language or "en"
         extras: dict[str, dict[str, str]] = {}
         for key in sorted(audio.keys() | (texts.keys() - {split_name(n)[0] for n in audio.values()})):
             entry = texts.get(key) or texts.get(split_name(key)[0])
-            text, fault = (entry.value, entry.fault) if entry else (None, None)
+            text, fault = (entry.value, entry.fault) if entry else (None, lost)
             speaker = _speaker(key, folder)
             if speaker not in extras:
                 extras[speaker] = {"subset": subset} | ({"gender": genders[speaker]} if speaker in genders else {})
@@ -78,6 +79,18 @@ class LibriSpeech(Corpus):
             yield legible(
                 Utterance(key, ref, text, speaker, language, split=split, fault=fault, extra=extras[speaker])
             )  # fmt: skip
+
+
+def _texts(files: Store, names: list[str]) -> tuple[dict[str, Entry], Fault | None]:
+    """The transcripts of one folder, and why some of them are missing."""
+    texts: dict[str, Entry] = {}
+    lost: Fault | None = None
+    for name in names:
+        try:
+            texts |= read_keyed(files, name)
+        except (OSError, CorpusError) as error:
+            lost = ("unreadable_text", f"the transcripts in {name} cannot be read ({error})")
+    return texts, lost
 
 
 def _speaker(key: str, folder: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,9 +52,17 @@ def decode(data: bytes, where: str) -> tuple[str, Fault | None]:
         return data.decode("utf-8", "backslashreplace"), ("bad_encoding", sentence)
 
 
+def check_regular(files: Store, name: str) -> None:
+    """Raises OSError where ``name`` is a local folder, device or pipe: opening a pipe waits for ever."""
+    path = files.local(name)
+    if path is not None and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{name} is no regular file")
+
+
 @contextmanager
 def opened(files: Store, name: str) -> Iterator[IO[bytes]]:
-    """``name`` opened for reading, unpacked where it ends in ``.gz``. Raises FileNotFoundError."""
+    """``name`` opened for reading, unpacked where it ends in ``.gz``. Raises OSError, also for devices and pipes."""
+    check_regular(files, name)
     with files.open(name) as raw:
         if name.endswith(".gz"):
             with gzip.open(raw, "rb") as unpacked:
@@ -65,13 +74,16 @@ def opened(files: Store, name: str) -> Iterator[IO[bytes]]:
 def read_lines(files: Store, name: str) -> Iterator[Line]:
     """The lines of ``name`` that are not blank.
 
-    Raises FileNotFoundError, and :class:`CorpusError` for UTF-16, a broken gzip stream, or a line beyond :data:`MAX_LINE`.
+    Raises FileNotFoundError, and :class:`CorpusError` for what cannot be read to its end, UTF-16, or a line beyond
+    :data:`MAX_LINE`.
     """
     try:
         with opened(files, name) as file:
             yield from _lines(file, name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CorpusError(f"{name} is a broken gzip file ({error}); fetch it again") from None
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{name} cannot be read to its end ({error}); fetch it again") from None
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[Line]:
@@ -90,8 +102,12 @@ def _lines(file: IO[bytes], name: str) -> Iterator[Line]:
 
 
 def read_note(files: Store, name: str) -> tuple[str, Fault | None]:
-    """The text of a file that holds one transcript, on one line. Raises FileNotFoundError."""
-    data = files.read(name, 0, MAX_NOTE + 1)
+    """The text of a file that holds one transcript, on one line, and what is wrong with it."""
+    try:
+        check_regular(files, name)
+        data = files.read(name, 0, MAX_NOTE + 1)
+    except OSError as error:
+        return "", ("unreadable_text", f"{name} cannot be read ({error.strerror or error})")
     if len(data) > MAX_NOTE:
         return "", ("bad_line", f"{name} is longer than {MAX_NOTE} bytes; is it a transcript?")
     text, fault = decode(data.removeprefix(_MARK), name)
@@ -143,7 +159,7 @@ def read_json_items(files: Store, name: str) -> Iterator[Any]:
     with opened(files, name) as file:
         try:
             yield from _Items(file, name).read()
-        except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             raise CorpusError(f"{name} cannot be read to its end ({error}); fetch or convert it again") from None
 
 

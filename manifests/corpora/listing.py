@@ -16,13 +16,35 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from manifests.corpora.base import CorpusError
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Utterance
 
 Fault = tuple[str, str]  # (reason code, sentence for a person)
 
 AUDIO_SUFFIXES = frozenset(
-    [".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".sph", ".amr"]
+    [
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".webm",
+        ".mka",
+        ".wma",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".sph",
+        ".amr",
+    ]
 )
 SPLITS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test", "eval": "test"}
 
@@ -47,13 +69,18 @@ def folders(files: Store, top: str = "") -> Iterator[tuple[str, list[str]]]:
 
     A folder's name is relative to the root of ``files``. The order does not depend on the file system. Links to files
     and folders are followed; a link to one of its own parents is not. Whatever is no folder counts as a file here: what
-    it really is shows when it is fetched.
+    it really is shows when it is fetched. A folder that is not there has nothing in it; one that may not be read raises
+    :class:`CorpusError`.
     """
     local = files.local(top)
     if local is not None:
         yield from _local_folders(str(local), top.strip("/"), frozenset())
         return
-    found = ((posixpath.dirname(n), posixpath.basename(n)) for n in files.walk(top))
+    try:
+        names = list(files.walk(top))
+    except FileNotFoundError:
+        return
+    found = ((posixpath.dirname(n), posixpath.basename(n)) for n in names)
     grouped = [(folder, sorted(n for _, n in group)) for folder, group in groupby(found, lambda pair: pair[0])]
     yield from sorted(grouped, key=lambda pair: pair[0].split("/"))
 
@@ -62,8 +89,12 @@ def _local_folders(path: str, name: str, parents: frozenset[str]) -> Iterator[tu
     try:
         with os.scandir(path) as found:
             entries = sorted((e.name, e.is_dir(), e.is_symlink()) for e in found)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError:  # leaving it out would lose what is in it without a word
+        raise CorpusError(
+            f"the folder {path} may not be read by this user; change its rights, or move it away"
+        ) from None
     yield name, [n for n, is_folder, _ in entries if not is_folder]
     links = [n for n, is_folder, is_link in entries if is_folder and is_link]
     # Only a link can close a circle, so the costly resolving is left to folders that have one (or came through one).
@@ -89,7 +120,7 @@ def subfolders(files: Store, name: str = "") -> list[str]:
         try:
             with os.scandir(local) as found:
                 return sorted(e.name for e in found if e.is_dir())
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError):
             return []
     inside = (n for n in files.list(name) if not is_audio(n))
     return [n for n in inside if files.list(join(name, n))]
@@ -208,7 +239,9 @@ class Names:
 
 def missing_audio(name: str, text: str | None, where: str) -> Utterance:
     """A transcript whose sound file is not there."""
-    return Utterance(name, text=text, fault=("missing_audio", f"{where} has a transcript for {name}, but no sound file"))
+    return Utterance(
+        name, text=text, fault=("missing_audio", f"{where} has a transcript for {name}, but no sound file")
+    )
 
 
 def _check_pattern(pattern: str) -> str:

@@ -70,7 +70,10 @@ class LJSpeech(Corpus):
         name = fields[0].strip()
         key = split_name(name)[0] if is_audio(name) else name
         if len(fields) not in (2, 3) or not key:
-            fault = line.fault or ("bad_line", f"{where} has {len(fields)} fields; id|text|normalised text was expected")
+            fault = line.fault or (
+                "bad_line",
+                f"{where} has {len(fields)} fields; id|text|normalised text was expected",
+            )
             return self._utterance(key or f"line-{line.number}", text="|".join(fields[1:]), fault=fault)
         text = fields[-1 if self.text == "normalized" else 1].strip()
         if key not in audio:

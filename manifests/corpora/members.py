@@ -95,5 +95,3 @@ def read_small(file: IO[bytes], member: Member) -> bytes:
     data = file.read(member.size)
     file.seek(here)
     return data
-
-

@@ -57,7 +57,9 @@ def read_rows(
             yield Row(line.number, values, fault, first=index == 0)
     else:
         quoted = kind == "csv" if quotes is None else quotes
-        yield from _table_rows(read_lines(files, name), name, delimiter or ("\t" if kind == "tsv" else None), quoted, header)
+        yield from _table_rows(
+            read_lines(files, name), name, delimiter or ("\t" if kind == "tsv" else None), quoted, header
+        )
 
 
 def _json_rows(files: Store, name: str) -> Iterator[Row]:

@@ -24,7 +24,21 @@ MAX_HEADER = 10_000  # bytes, as numpy's own limit
 MAX_OPCODES = 1_000_000
 MAX_TUPLES = 1_000
 _NEEDLESS = frozenset(
-    ["EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "INST", "OBJ", "DUP", "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEWOBJ", "NEWOBJ_EX"]
+    [
+        "EXT1",
+        "EXT2",
+        "EXT4",
+        "NEXT_BUFFER",
+        "READONLY_BUFFER",
+        "INST",
+        "OBJ",
+        "DUP",
+        "EMPTY_SET",
+        "ADDITEMS",
+        "FROZENSET",
+        "NEWOBJ",
+        "NEWOBJ_EX",
+    ]
 )
 _KEY = "speech_token"
 _HEADER = re.compile(

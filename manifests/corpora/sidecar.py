@@ -27,7 +27,21 @@ from manifests.storage import Store
 from manifests.utterance import Utterance
 
 NO_TRANSCRIPTS = frozenset(
-    ["authors", "bibliography", "books", "changelog", "changes", "chapters", "contributing", "copying", "license", "licence", "notice", "readme", "speakers"]
+    [
+        "authors",
+        "bibliography",
+        "books",
+        "changelog",
+        "changes",
+        "chapters",
+        "contributing",
+        "copying",
+        "license",
+        "licence",
+        "notice",
+        "readme",
+        "speakers",
+    ]
 )
 
 
@@ -38,7 +52,9 @@ class Sidecar(Corpus):
     audio: str = Field("", description="folder of the sound files, relative to the root")
     transcripts: str | None = Field(None, description="parallel folder of the transcripts (default: beside the sound)")
     suffixes: tuple[str, ...] = Field(
-        (".normalized.txt", ".lab", ".txt", ".original.txt"), min_length=1, description="endings of transcripts, the preferred one first"
+        (".normalized.txt", ".lab", ".txt", ".original.txt"),
+        min_length=1,
+        description="endings of transcripts, the preferred one first",
     )
     speaker_pattern: Pattern | None = Field(
         None, description=r"regular expression on the path whose first group is the speaker, e.g. '([^/]+)/[^/]*$'"

@@ -24,7 +24,9 @@ class Table(Corpus):
     lists: tuple[str, ...] = Field((), description="the lists, relative to the root (default: all that lie in it)")
     columns: Columns = Field(Columns(), description="names of columns, where the usual ones do not do")
     audio: str = Field("", description="folder that paths start from, relative to the root")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="default: by the name and the first line")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="default: by the name and the first line"
+    )
     quotes: bool | None = Field(None, description='whether "..." encloses a field (default: in .csv, not in .tsv)')
     header: bool = Field(True, description="whether the first line names the columns; else columns have numbers")
     keep: tuple[str, ...] = Field((), description="columns to keep in the samples, beside those that are understood")
@@ -58,7 +60,9 @@ class Table(Corpus):
         found = self.columns.find(columns)
         if row.first and columns and (absent or "audio" not in found):
             lack = f"no column {absent[0]!r}" if absent else "no column that is known to name sound files"
-            raise CorpusError(f"{name} has {lack}; it has {', '.join(columns)[:200]}; set corpus.columns or corpus.lists")
+            raise CorpusError(
+                f"{name} has {lack}; it has {', '.join(columns)[:200]}; set corpus.columns or corpus.lists"
+            )
         return "id" in found
 
     def _utterance(self, files: Store, row: Row, where: str, split: str | None) -> Utterance:

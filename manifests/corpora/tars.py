@@ -14,7 +14,7 @@ from pydantic import Field
 
 from manifests.corpora.base import Corpus, CorpusError
 from manifests.corpora.columns import Columns, utterance_of
-from manifests.corpora.lines import decode
+from manifests.corpora.lines import decode, opened
 from manifests.corpora.listing import AUDIO_SUFFIXES, Fault, Names, folders, join, legible, split_of_folder
 from manifests.corpora.members import PACKED, BrokenTar, Member, read_small, samples
 from manifests.storage import Store
@@ -51,12 +51,12 @@ class Tars(Corpus):
             yield legible(Utterance(name, fault=("packed_tar", sentence)))
             return
         names = Names()
-        with files.open(name) as file:
-            try:
+        try:
+            with opened(files, name) as file:
                 for sample in samples(file, name):
                     yield legible(names.apart(self._sample(file, name, sample)))
-            except BrokenTar as error:
-                yield legible(names.apart(Utterance(f"{name}:rest", fault=("broken_tar", str(error)))))
+        except (BrokenTar, OSError) as error:
+            yield legible(names.apart(Utterance(f"{name}:rest", fault=("broken_tar", str(error)))))
 
     def _sample(self, file: IO[bytes], name: str, sample: list[Member]) -> Utterance:
         where = f"{name}: {sample[0].sample}"

@@ -27,16 +27,22 @@ class CleanSettings(Settings):
     )
     min_source_rate: int = Field(default=8000, ge=1, description="lowest sample rate of a file, in Hz")
     max_length_mismatch: FiniteFloat = Field(
-        default=0.5, ge=0, description="seconds by which what decodes may differ from what the header or the corpus promises"
+        default=0.5,
+        ge=0,
+        description="seconds by which what decodes may differ from what the header or the corpus promises",
     )
     trim: bool = Field(default=True, description="cut silence off both ends")
-    trim_db: FiniteFloat = Field(default=-50.0, lt=0, description="20 ms frames this far below the loudest one are silence")
+    trim_db: FiniteFloat = Field(
+        default=-50.0, lt=0, description="20 ms frames this far below the loudest one are silence"
+    )
     trim_keep: FiniteFloat = Field(default=0.1, ge=0, description="seconds of silence that stay at each end")
     min_seconds: FiniteFloat = Field(default=0.3, ge=0, description="shortest utterance, trimmed")
     max_seconds: FiniteFloat = Field(default=60.0, gt=0, description="longest utterance, trimmed")
     max_clipped: FiniteFloat = Field(default=0.01, ge=0, le=1, description="share of samples on plateaus at full scale")
     max_silence: FiniteFloat = Field(default=0.8, ge=0, le=1, description="share of silent frames, trimmed")
-    min_loudness_db: FiniteFloat = Field(default=-60.0, description="quietest utterance: RMS of its speech, dB of full scale")
+    min_loudness_db: FiniteFloat = Field(
+        default=-60.0, description="quietest utterance: RMS of its speech, dB of full scale"
+    )
     max_loudness_db: FiniteFloat = Field(default=-3.0, description="loudest utterance, likewise")
     normalise_db: FiniteFloat | None = Field(
         default=-23.0,

@@ -40,5 +40,7 @@ def scan(data: bytes | memoryview, name: str) -> Rows:
         raise ShardError(f"{name}: a key occurs twice, or its members do not lie together")
     rest = bytes(data[end:])  # tarfile takes a damaged header for the end; the true end is nothing but zeros
     if len(rest) < 2 * BLOCK or rest.strip(b"\0"):
-        raise ShardError(f"{name}: the archive does not end after {rows[-1][0] if rows else 'no sample'}, its next header is damaged")
+        raise ShardError(
+            f"{name}: the archive does not end after {rows[-1][0] if rows else 'no sample'}, its next header is damaged"
+        )
     return rows

@@ -78,7 +78,9 @@ def pack(samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> Packed:
         spans = {}
         for extension, data in members.items():
             if not _EXTENSION.fullmatch(extension) or extension == "key":
-                raise ValueError(f"extension {extension!r} of {key!r}: at most {MAX_EXTENSION} of a-z, 0-9, '_' and inner dots")
+                raise ValueError(
+                    f"extension {extension!r} of {key!r}: at most {MAX_EXTENSION} of a-z, 0-9, '_' and inner dots"
+                )
             out.write(_member_header(f"{key}.{extension}", len(data)))
             spans[extension] = (out.tell(), len(data))
             out.write(data)

@@ -60,7 +60,9 @@ class Mapper:
         if self.stopping.draining:
             raise Interrupted(f"{stage}: stopped; run again to resume")
 
-    def _next(self, window: deque[tuple[list[Any], Any]], task: Callable[[list[Any]], Any], work: ChunkWork, stage: str) -> list[Any]:
+    def _next(
+        self, window: deque[tuple[list[Any], Any]], task: Callable[[list[Any]], Any], work: ChunkWork, stage: str
+    ) -> list[Any]:
         import ray
         from ray.exceptions import WorkerCrashedError
 

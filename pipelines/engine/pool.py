@@ -69,7 +69,7 @@ class InlinePool:
         try:
             self._worker: Worker | None = self._worker or self._job.open()
             return [Event(0, "done", task, dict(execute(self._job, self._worker, task, self._beat)))]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a stage raises is an event, as it is from an actor
             return [Event(0, "error", task, message=_one_line(error))]
 
     def beats(self) -> int:
@@ -164,7 +164,7 @@ class RayPool:
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             slot.actor = self._start()
             return Event(i, "died", task, message=DIED[1])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
             return Event(i, "error", task, message=_one_line(error))
 
     def _watch(self) -> list[Event]:
@@ -186,7 +186,7 @@ class RayPool:
             return
         try:
             beats = self._ray.get(slot.beat)
-        except Exception:  # the actor died: its result says so at the next poll
+        except self._ray.exceptions.RayError:  # the actor died: its result says so at the next poll
             beats = slot.beats
         slot.beat = None
         if beats != slot.beats:

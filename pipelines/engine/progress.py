@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -45,17 +45,24 @@ class Meter:
     _bar: Progress | None = None
     _task: TaskID | None = None
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         self._started = self._line = time.monotonic()
         self.events("stage_started", stage=self.stage, audio_seconds=round(self.seconds, 1), utterances=self.utterances)
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description:<9}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description:<9}"),
+                BarColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=self.console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.stage, total=max(self.utterances, 1), note="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
         took = time.monotonic() - self._started

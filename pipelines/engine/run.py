@@ -67,7 +67,9 @@ class Engine:
                 pool.close()
         if leases.failed:
             unit, why = next(iter(leases.failed.items()))
-            raise RunFailed(f"{job.stage}: {len(leases.failed)} of {len(todo)} units failed; unit {unit}: {why}; run again to resume")
+            raise RunFailed(
+                f"{job.stage}: {len(leases.failed)} of {len(todo)} units failed; unit {unit}: {why}; run again to resume"
+            )
         return len(todo)
 
     def _pool(self, job: Job, todo: list[Unit]) -> Pool:
@@ -100,7 +102,9 @@ class Engine:
             if task.only is None:
                 meter.unit_done(task.unit.seconds, event.counts or {}, task.unit.index)
             return
-        self.events(f"task_{event.kind}", stage=meter.stage, unit=task.unit.index, only=task.only, message=event.message)
+        self.events(
+            f"task_{event.kind}", stage=meter.stage, unit=task.unit.index, only=task.only, message=event.message
+        )
         if event.kind == "error":
             leases.errored(task, event.message)
         else:

@@ -46,5 +46,7 @@ def _speakers(data: ReportInput) -> Check:
     crossing, named = data.survey.crossing, len(data.survey.speakers.shares)
     by_corpus = data.description["recipe"].get("split", {}).get("by") == "corpus"
     if crossing and by_corpus:
-        return Check(True, "Splits are the corpus's own", f"{crossing:,} of {named:,} named speakers are in several of them")
+        return Check(
+            True, "Splits are the corpus's own", f"{crossing:,} of {named:,} named speakers are in several of them"
+        )
     return Check(crossing == 0, "No speaker is in two splits", f"{crossing:,} of {named:,} named speakers are")

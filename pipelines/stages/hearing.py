@@ -55,7 +55,9 @@ class Ear:
         if u.fault:
             return Outcome(u.id, "quarantined", *u.fault)
         if "copy_of" in cut["custom"]:
-            return Outcome(u.id, "filtered", "duplicate_audio", f"the same sound and text as {cut['custom']['copy_of']}")
+            return Outcome(
+                u.id, "filtered", "duplicate_audio", f"the same sound and text as {cut['custom']['copy_of']}"
+            )
         response = self._side(u.audio, u.start, u.seconds, u.channel) if u.audio else None
         if isinstance(response, Dropped):
             return Outcome(u.id, response.status, response.reason, response.detail)

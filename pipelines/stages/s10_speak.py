@@ -143,7 +143,12 @@ def speak(space: Workspace, engine: Engine) -> tuple[str, int]:
     demo = space.recipe.corpus
     assert isinstance(demo, Demo)
     voices = choose_engine(demo.engine)
-    reads = [voices.name, voices.versions(), [asdict(v) for v in voices.candidates], demo.model_dump(mode="json", exclude={"root", "limit", "name"})]
+    reads = [
+        voices.name,
+        voices.versions(),
+        [asdict(v) for v in voices.candidates],
+        demo.model_dump(mode="json", exclude={"root", "limit", "name"}),
+    ]
     screen_job = ScreenJob(space.store.sub(space.folder("screen", VERSION, *reads)).root, demo, voices.name)
     done = engine.run(screen_job)
     table = screening(screen_job)
@@ -151,7 +156,12 @@ def speak(space: Workspace, engine: Engine) -> tuple[str, int]:
     cast = cast_of(voices, [v for v in voices.candidates if v.name in kept])
     folder = space.store.sub(space.folder("spoken", VERSION, *reads, asdict(cast))).root
     if not Store(folder).exists(VOICES):
-        Store(folder).publish(VOICES, pretty({"engine": voices.name, "versions": voices.versions(), "screened": table, "assistant": cast.assistant}))
+        Store(folder).publish(
+            VOICES,
+            pretty(
+                {"engine": voices.name, "versions": voices.versions(), "screened": table, "assistant": cast.assistant}
+            ),
+        )
     return folder, done + engine.run(SpeakJob(folder, demo, cast))
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from manifests.fingerprint import draw, pretty, sha256
 from manifests.settings.plan import PlanSettings
+from manifests.splits import MIN_SPEAKERS
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 
@@ -31,16 +32,19 @@ class Lines:
     ids: list[str]
     seconds_N: np.ndarray
     content: list[str | None]
+    few_speakers: bool
 
     @classmethod
     def of(cls, lines: Iterable[bytes]) -> Lines:
-        ids, seconds, content = [], [], []
+        ids, seconds, content, speakers = [], [], [], set[str]()
         for line in lines:
             cut = orjson.loads(line)
             ids.append(cut["id"])
             seconds.append(cut["duration"])
             content.append(_content(cut))
-        return cls(ids, np.array(seconds, np.float64), content)
+            if len(speakers) < MIN_SPEAKERS:
+                speakers.add(cut["supervisions"][0].get("speaker") or "")
+        return cls(ids, np.array(seconds, np.float64), content, len(speakers - {""}) < MIN_SPEAKERS)
 
 
 def _content(cut: dict[str, Any]) -> str | None:
@@ -54,10 +58,12 @@ def _content(cut: dict[str, Any]) -> str | None:
 
 @dataclass(frozen=True)
 class Marks:
-    """What planning found out about single lines: new ids of repeated ones, and whose copy a line is."""
+    """What planning found out about single lines: new ids of repeated ones, and whose copy a line is,
+    and whether the corpus has too few speakers to be split by them."""
 
     renamed: dict[int, str]
     copy_of: dict[int, str]
+    few_speakers: bool
 
 
 def mark(lines: Lines, dedup: bool) -> Marks:
@@ -75,7 +81,7 @@ def mark(lines: Lines, dedup: bool) -> Marks:
     for i, content in enumerate(lines.content):
         if content is not None and i not in renamed and dedup and (j := first.setdefault(content, i)) != i:
             copy_of[i] = lines.ids[j]
-    return Marks(renamed, copy_of)
+    return Marks(renamed, copy_of, lines.few_speakers)
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -103,13 +109,18 @@ def assign(ids: list[str], seconds_N: np.ndarray, settings: PlanSettings) -> lis
 
 def _line(line: bytes, i: int, marks: Marks) -> bytes:
     """The manifest's line as it stands in its unit: marked where planning found something."""
-    if i not in marks.renamed and i not in marks.copy_of:
+    if i not in marks.renamed and i not in marks.copy_of and not marks.few_speakers:
         return line
     cut = orjson.loads(line)
+    if marks.few_speakers:
+        cut["custom"]["few_speakers"] = True
     if i in marks.renamed:
-        cut["custom"]["fault"] = ["duplicate_id", f"the id {cut['id']!r} occurs more than once in the corpus; only the first is used"]
+        cut["custom"]["fault"] = [
+            "duplicate_id",
+            f"the id {cut['id']!r} occurs more than once in the corpus; only the first is used",
+        ]
         cut["id"] = cut["supervisions"][0]["id"] = marks.renamed[i]
-    else:
+    if i in marks.copy_of:
         cut["custom"]["copy_of"] = marks.copy_of[i]
     return orjson.dumps(cut)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 
 from manifests.corpora.base import Corpus
 from manifests.ledger import Outcome
@@ -67,7 +70,7 @@ class FitWorker:
     def process(self, task: Task, beat: Beat) -> Made:
         """Fit codebook and text tokenizer. A probe only listens."""
         outcomes: list[Outcome] = []
-        waves = self._waves(task, outcomes, beat)
+        waves = self._waves(task, outcomes, beat, held_out=False)
         files: dict[str, bytes] = {}
         recipe = self.job.recipe
         if task.only is not None:
@@ -78,7 +81,16 @@ class FitWorker:
             from tokenization.patches.files import save
             from tokenization.patches.fitting import fit
 
-            files[CODEBOOK] = save(fit(waves, recipe.speech))
+            first = next(waves, None)
+            if first is None:  # a corpus so small that its training split is empty: better its own codebook than none
+                outcomes.clear()
+                waves = self._waves(task, outcomes, beat, held_out=True)
+                first = next(waves, None)
+            if first is None and len(self.job.head) == len(self.job.plan_units):
+                first = np.zeros(
+                    recipe.speech.sample_rate, np.float32
+                )  # nothing here can be encoded, but all of it must be booked
+            files[CODEBOOK] = save(fit(waves if first is None else chain([first], waves), recipe.speech))
         if recipe.text.kind == "bpe":
             from tokenization.text import fit_text
 
@@ -93,14 +105,14 @@ class FitWorker:
         for unit in self.job.head:
             yield from unit_cuts(Store(self.job.plan), unit.index)
 
-    def _waves(self, task: Task, outcomes: list[Outcome], beat: Beat) -> Iterator:
+    def _waves(self, task: Task, outcomes: list[Outcome], beat: Beat, held_out: bool) -> Iterator:
         first, end = task.only or (0, task.unit.count)
         for position, cut in enumerate(self._cuts()):
             if not first <= position < end:
                 continue
             if position in task.skip:
                 outcomes.append(Outcome(cut["id"], "quarantined", *task.skip[position]))
-            elif split_of(from_cut(cut), self.job.recipe.split) == "train":
+            elif held_out or split_of(from_cut(cut), self.job.recipe.split) == "train":
                 heard = self.ear.hear(cut)
                 outcomes.append(heard if isinstance(heard, Outcome) else Outcome(cut["id"], "written"))
                 if isinstance(heard, Heard):

@@ -119,7 +119,11 @@ class TokenizeWorker:
         return heard
 
     def _encode(
-        self, heard: dict[int, Heard], outcomes: dict[int, Outcome], samples: dict[int, tuple[str, dict[str, bytes]]], tally: Tally
+        self,
+        heard: dict[int, Heard],
+        outcomes: dict[int, Outcome],
+        samples: dict[int, tuple[str, dict[str, bytes]]],
+        tally: Tally,
     ) -> None:
         """Codes of a batch into samples; an utterance that cannot be encoded is quarantined alone."""
         sides = [side for h in heard.values() for side in h.sides] if self.tokenizer.can_encode else []
@@ -127,7 +131,11 @@ class TokenizeWorker:
         for i, h in heard.items():
             mine = {id(s): codes[id(s)] for s in h.sides if id(s) in codes}
             fault = next((c for c in mine.values() if isinstance(c, str)), None)
-            made = self._sample(h, mine, tally) if fault is None else Outcome(h.utterance.id, "quarantined", "encode_failed", fault)
+            made = (
+                self._sample(h, mine, tally)
+                if fault is None
+                else Outcome(h.utterance.id, "quarantined", "encode_failed", fault)
+            )
             if isinstance(made, Outcome):
                 outcomes[i] = made
             else:
@@ -163,10 +171,19 @@ class TokenizeWorker:
         u, response, query = heard.utterance, heard.response, heard.query
         if self.tokenizer.can_encode:
             if response is None:
-                return Outcome(u.id, "quarantined", "missing_audio", "the corpus gives tokens for it, but the recipe makes its own from sound")
+                return Outcome(
+                    u.id,
+                    "quarantined",
+                    "missing_audio",
+                    "the corpus gives tokens for it, but the recipe makes its own from sound",
+                )
             speech_FQ = codes[id(response)]
         else:
-            given = self._given(u) if u.units else Outcome(u.id, "quarantined", "missing_units", "the recipe takes given tokens; it has none")
+            given = (
+                self._given(u)
+                if u.units
+                else Outcome(u.id, "quarantined", "missing_units", "the recipe takes given tokens; it has none")
+            )
             if isinstance(given, Outcome):
                 return given
             speech_FQ = given
@@ -180,14 +197,27 @@ class TokenizeWorker:
         self._count(heard, codes, speech_FQ, text_L, split, tally)
         return key_of(u.id), {"json": canonical(self._meta(heard, split, speech_FQ)), **members}
 
-    def _count(self, heard: Heard, codes: Mapping[int, Any], speech_FQ: np.ndarray, text_L: np.ndarray, split: str, tally: Tally) -> None:
+    def _count(
+        self,
+        heard: Heard,
+        codes: Mapping[int, Any],
+        speech_FQ: np.ndarray,
+        text_L: np.ndarray,
+        split: str,
+        tally: Tally,
+    ) -> None:
         rate = self.tokenizer.spec.frame_rate
         query = heard.query
         tally.add(
             split, seconds=len(speech_FQ) / rate, frames=len(speech_FQ), text_tokens=len(text_L),
             query_seconds=query.facts.seconds_out if query else 0.0,
         )  # fmt: skip
-        if heard.response and id(heard.response) in codes and tally.parity.utterances < PARITY_SAMPLE and _drawn(heard.utterance.id):
+        if (
+            heard.response
+            and id(heard.response) in codes
+            and tally.parity.utterances < PARITY_SAMPLE
+            and _drawn(heard.utterance.id)
+        ):
             alone_FQ = self.tokenizer.encode([heard.response.wave_T])[0]
             tally.parity = tally.parity + compare(speech_FQ, alone_FQ)
 

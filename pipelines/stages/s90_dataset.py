@@ -25,7 +25,9 @@ def sum_facts(made: Iterable[Receipt]) -> tuple[dict[str, dict[str, float]], dic
         for split, amounts in receipt.facts["splits"].items():
             splits.setdefault(split, Counter()).update(amounts)
         parity.update({k: v for k, v in receipt.facts["parity"].items() if isinstance(v, int)})
-    return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(sorted(parity.items()))
+    return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(
+        sorted(parity.items())
+    )
 
 
 def shard_entry(receipt: Receipt) -> dict[str, Any]:

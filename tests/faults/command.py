@@ -13,7 +13,9 @@ from tests.small_corpus import overrides
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object) -> subprocess.Popen[str]:
+def start(
+    corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object
+) -> subprocess.Popen[str]:
     """The command, in a process group of its own (as a terminal gives it), with its output captured."""
     sets = [part for value in overrides(corpus, **more) for part in ("--set", value)]
     code = "from pipelines.cli import main; main()"

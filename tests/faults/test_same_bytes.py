@@ -37,7 +37,9 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_makes_the_same_bytes(workers: int, corpus: Path, undisturbed: dict, tmp_path: Path) -> None:
+def test_any_number_of_workers_makes_the_same_bytes(
+    workers: int, corpus: Path, undisturbed: dict, tmp_path: Path
+) -> None:
     code, output = run(corpus, tmp_path, **{"run.workers": workers})
     assert code == 0, output
     assert fingerprints(tmp_path) == undisturbed
@@ -82,7 +84,9 @@ def test_random_kills_of_workers_and_driver_then_a_resume_make_the_same_bytes(
     assert fingerprints(out) == undisturbed
 
 
-def test_ctrl_c_drains_and_the_next_run_finishes_the_same_bytes(corpus: Path, undisturbed: dict, tmp_path: Path) -> None:
+def test_ctrl_c_drains_and_the_next_run_finishes_the_same_bytes(
+    corpus: Path, undisturbed: dict, tmp_path: Path
+) -> None:
     process = start(corpus, tmp_path, **{"run.workers": 1, "plan.unit_seconds": 4})
     _wait_for(tmp_path, "cuts/cuts.json")
     os.killpg(process.pid, signal.SIGINT)  # the whole group, as a terminal does

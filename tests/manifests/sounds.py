@@ -6,6 +6,7 @@ Legend: wave_T mono, wave_CT channels x samples; float32, full scale 1.0.
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def encode_av(wave_CT: np.ndarray, rate: int, container: str, codec: str, stream
     file = io.BytesIO()
     layout = {1: "mono", 2: "stereo"}[len(wave_CT)]
     with av.open(file, "w", format=container) as out:
-        tracks = [out.add_stream(codec, rate=rate, layout=layout) for _ in range(streams)]
+        tracks: list[Any] = [out.add_stream(codec, rate=rate, layout=layout) for _ in range(streams)]
         for track in tracks:
             track.bit_rate = 64_000
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave_CT), format="fltp", layout=layout)

@@ -49,11 +49,17 @@ class TestHuggingFace:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        note = {"info": {"features": {"clip": {"_type": "Audio"}, "word": {"_type": "ClassLabel", "names": ["no", "yes"]}}}}
+        note = {
+            "info": {"features": {"clip": {"_type": "Audio"}, "word": {"_type": "ClassLabel", "names": ["no", "yes"]}}}
+        }
         table = pa.table({"clip": [{"bytes": b"x", "path": None}] * 3, "word": [1, 0, None], "id": ["a", "b", "a"]})
         pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(note)}), tmp_path / "test.parquet")
         found = by_id(read("hf", tmp_path, columns={"text": "word"}))
-        assert [(u.id, u.text, u.split) for u in found.values()] == [("a", "yes", "test"), ("b", "no", "test"), ("a~2", None, "test")]
+        assert [(u.id, u.text, u.split) for u in found.values()] == [
+            ("a", "yes", "test"),
+            ("b", "no", "test"),
+            ("a~2", None, "test"),
+        ]
         assert faults(found.values()) == {"a~2": "duplicate_id"}
 
     def test_a_saved_dataset_is_read_and_fetched(self, tmp_path: Path) -> None:
@@ -62,7 +68,9 @@ class TestHuggingFace:
         sounds = [wav(0.1), wav(0.2), wav(0.3)]
         rows = {"audio": [{"bytes": s, "path": f"{i}.wav"} for i, s in enumerate(sounds)], "text": ["a", "b", "c"]}
         whole = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
-        datasets.DatasetDict({"train": whole, "test": whole.select([2])}).save_to_disk(str(tmp_path / "d"), num_shards={"train": 2, "test": 1})
+        datasets.DatasetDict({"train": whole, "test": whole.select([2])}).save_to_disk(
+            str(tmp_path / "d"), num_shards={"train": 2, "test": 1}
+        )
         found = read("hf", tmp_path / "d")
         assert [(u.id, u.text, u.split) for u in found] == [
             ("test/0000000", "c", "test"),
@@ -110,7 +118,9 @@ class TestHuggingFace:
             raise ConnectionError("no route to the hub\nand more")
 
         monkeypatch.setattr(Store, "walk", unreachable)
-        with pytest.raises(CorpusError, match=r"cannot list hf://datasets/owner/name.*no route to the hub\); check the name"):
+        with pytest.raises(
+            CorpusError, match=r"cannot list hf://datasets/owner/name.*no route to the hub\); check the name"
+        ):
             list(made.utterances(Store(made.root)))
 
 
@@ -129,16 +139,24 @@ class TestTars:
         assert sorted(faults(found).values()) == ["missing_audio"] * 3 + ["packed_tar"]
 
     def test_json_text_and_queries_beside_the_sound_are_read(self, tmp_path: Path) -> None:
-        sample = json.dumps({"text": "from json", "speaker": "s", "language": "en", "duration": 3, "id": "ignored"}).encode()
+        sample = json.dumps(
+            {"text": "from json", "speaker": "s", "language": "en", "duration": 3, "id": "ignored"}
+        ).encode()
         shard = tar([
             ("a.answer.wav", b"A"), ("a.json", sample), ("a.question.wav", b"Q"),
-            ("b.flac", b"B"), ("b.txt", "from text\n".encode()), ("b.json", b"{broken"),
+            ("b.flac", b"B"), ("b.txt", b"from text\n"), ("b.json", b"{broken"),
             ("a.wav", b"again"),
         ])  # fmt: skip
         write(tmp_path, {"x/train.tar": shard})
         found = by_id(read("tars", tmp_path, query="question.wav"))
         u = found["x/train/a"]
-        assert (u.text, u.speaker, u.language, u.split, u.extra) == ("from json", "s", "en", "train", {"listed_seconds": 3.0})
+        assert (u.text, u.speaker, u.language, u.split, u.extra) == (
+            "from json",
+            "s",
+            "en",
+            "train",
+            {"listed_seconds": 3.0},
+        )
         assert u.query is not None
         with Fetcher(Store(str(tmp_path))) as fetcher:
             assert u.audio is not None
@@ -213,7 +231,15 @@ class TestLhotse:
         marker = tmp_path / "marker"
         source = {"type": "command", "channels": [0], "source": f"touch {marker}"}
         recording = {"id": "r", "sources": [source], "sampling_rate": 16000, "num_samples": 16000, "duration": 1.0}
-        cut = {"id": "c", "start": 0, "duration": 1, "channel": 0, "supervisions": [], "recording": recording, "type": "MonoCut"}
+        cut = {
+            "id": "c",
+            "start": 0,
+            "duration": 1,
+            "channel": 0,
+            "supervisions": [],
+            "recording": recording,
+            "type": "MonoCut",
+        }
         write(tmp_path, {"cuts.jsonl": json.dumps(cut)})
         found = read("lhotse", tmp_path)
         assert faults(found) == {"c": "pipe_refused"}
@@ -223,8 +249,20 @@ class TestLhotse:
     def test_mixed_cuts_and_bad_lines_cost_themselves(self, tmp_path: Path) -> None:
         found = read("lhotse", corpus("lhotse_fixtures"), cuts=FIXTURES + "mix_cut_test/overlayed_cut_manifest.json")
         assert faults(found) == {"mixed-cut-id": "unsupported_cut"}
-        good = {"id": "ok", "start": 0, "duration": 1, "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]}}
-        lines = ["{", json.dumps(good), json.dumps({"id": "x"}), json.dumps(good | {"id": "t", "start": -2}), "null", json.dumps(good)]
+        good = {
+            "id": "ok",
+            "start": 0,
+            "duration": 1,
+            "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]},
+        }
+        lines = [
+            "{",
+            json.dumps(good),
+            json.dumps({"id": "x"}),
+            json.dumps(good | {"id": "t", "start": -2}),
+            "null",
+            json.dumps(good),
+        ]
         found = read("lhotse", write(tmp_path, {"cuts.jsonl": "\n".join(lines)}))
         assert faults(by_id(found).values()) == {
             "cuts.jsonl:line:1": "bad_line", "x": "missing_audio", "t": "bad_line", "cuts.jsonl:line:5": "bad_line",
@@ -232,7 +270,10 @@ class TestLhotse:
         }  # fmt: skip
 
     def test_each_supervision_of_a_long_cut_is_an_utterance_and_channels_find_their_file(self, tmp_path: Path) -> None:
-        sources = [{"type": "file", "channels": [0, 1], "source": "ab.wav"}, {"type": "file", "channels": [2], "source": "c.wav"}]
+        sources = [
+            {"type": "file", "channels": [0, 1], "source": "ab.wav"},
+            {"type": "file", "channels": [2], "source": "c.wav"},
+        ]
         sups = [
             {"id": "s1", "start": -1, "duration": 3, "channel": 1, "text": "one"},
             {"id": "s2", "start": 2, "duration": 99, "channel": 2, "text": "two"},
@@ -251,7 +292,9 @@ class TestLhotse:
         from lhotse.shar import SharWriter
 
         write(tmp_path, {f"in/{i}.wav": wav(0.5 + i / 10) for i in range(5)})
-        cuts = CutSet.from_cuts(Recording.from_file(tmp_path / "in" / f"{i}.wav", recording_id=f"r.{i}").to_cut() for i in range(5))
+        cuts = CutSet.from_cuts(
+            Recording.from_file(tmp_path / "in" / f"{i}.wav", recording_id=f"r.{i}").to_cut() for i in range(5)
+        )
         (tmp_path / "shar").mkdir()
         with SharWriter(str(tmp_path / "shar"), fields={"recording": "wav"}, shard_size=2) as writer:
             for cut in cuts:

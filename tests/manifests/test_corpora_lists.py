@@ -196,7 +196,9 @@ class TestLines:
 
     def test_json_items_are_read_one_by_one_beyond_the_window(self, tmp_path: Path) -> None:
         items = [{"text": "é" * 500_000}, 1, [], 12345678, {"a": {"b": None}}, "x" * 3_000_000, -1.5e3]
-        files = Store(str(write(tmp_path, {"l.json": json.dumps(items, ensure_ascii=False), "o.json": '\ufeff{"a": 1}'})))
+        files = Store(
+            str(write(tmp_path, {"l.json": json.dumps(items, ensure_ascii=False), "o.json": '\ufeff{"a": 1}'}))
+        )
         assert list(read_json_items(files, "l.json")) == items
         assert list(read_json_items(files, "o.json")) == [("a", 1)]
 

@@ -22,7 +22,11 @@ def test_a_layout_is_found_by_its_name_and_lives_in_a_file_of_that_name(name: st
 
 
 def test_unknown_layouts_and_settings_are_refused() -> None:
-    for value in ({"layout": "nope"}, {"layout": "folder", "speeker": "x"}, {"layout": "table", "columns": {"txt": "a"}}):
+    for value in (
+        {"layout": "nope"},
+        {"layout": "folder", "speeker": "x"},
+        {"layout": "table", "columns": {"txt": "a"}},
+    ):
         with pytest.raises(ValidationError):
             TypeAdapter(AnyCorpus).validate_python(value)
 

@@ -131,7 +131,11 @@ class TestCommonVoice:
         assert [len([u for u in found if u.language == lang]) for lang in ("ar", "de", "en", "zh-CN")] == [6, 6, 6, 6]
         german = read("common_voice", corpus("commonvoice_6_1"), languages=["de"])
         assert by_id(german)["common_voice_de_18415389"].text == "Dieses Fahrrad gehört nicht mir."
-        assert by_id(german)["common_voice_de_18415389"].extra == {"age": "twenties", "gender": "male", "accent": "germany"}
+        assert by_id(german)["common_voice_de_18415389"].extra == {
+            "age": "twenties",
+            "gender": "male",
+            "accent": "germany",
+        }
 
     def test_quotes_are_literal_and_bad_rows_cost_themselves(self, tmp_path: Path) -> None:
         rows = 'client_id\tpath\tsentence\ns\ta\t"Hi\ns\tb.mp3\tok"\ns\tshort\ns\t\tno clip\ns\tb.mp3\tagain\n'
@@ -192,7 +196,10 @@ class TestSidecar:
         assert (u.text, u.speaker) == ("一点五倍以上是安全的", "S0150")
 
     def test_the_preferred_ending_wins_and_lines_are_joined(self, tmp_path: Path) -> None:
-        write(tmp_path, {"s/a.wav": "", "s/a.normalized.txt": " two\r\n lines\n", "s/a.original.txt": "2", "s/a.txt": "no"})
+        write(
+            tmp_path,
+            {"s/a.wav": "", "s/a.normalized.txt": " two\r\n lines\n", "s/a.original.txt": "2", "s/a.txt": "no"},
+        )
         assert [(u.id, u.text) for u in read("sidecar", tmp_path)] == [("s/a", "two lines")]
 
     def test_transcripts_without_sound_are_faulty_but_a_readme_is_none(self, tmp_path: Path) -> None:
@@ -219,7 +226,7 @@ class TestFolder:
         assert {u.speaker for u in found} == {"jackson", "theo"}
 
     def test_a_bad_pattern_is_refused_with_the_recipe(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="no.*regular expression"):
+        with pytest.raises(ValueError, match=r"no.*regular expression"):
             read("folder", tmp_path, speaker_pattern="(")
 
     def test_linked_folders_are_followed_and_circles_are_not(self, tmp_path: Path) -> None:
@@ -230,12 +237,43 @@ class TestFolder:
         (tmp_path / "root" / "gone.wav").symlink_to(tmp_path / "nowhere")
         assert [u.id for u in read("folder", tmp_path / "root")] == ["a", "gone", "deep/c", "linked/b"]
 
+    def test_a_folder_that_may_not_be_read_is_no_empty_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(tmp_path, {"a.wav": "", "closed/b.wav": ""})
+        scandir = os.scandir
+
+        def guarded(path: str) -> object:
+            if str(path).endswith("closed"):
+                raise PermissionError(path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", guarded)
+        with pytest.raises(CorpusError, match="closed may not be read"):
+            read("folder", tmp_path)
+
     def test_names_that_are_no_unicode_are_faulty_not_fatal(self, tmp_path: Path) -> None:
         with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.wav"), "wb"):
             pass
         (u,) = read("folder", tmp_path)
         assert faults([u]) == {u.id: "bad_encoding"}
         u.id.encode("utf-8")
+
+    def test_unreadable_transcripts_cost_only_what_they_say(self, tmp_path: Path) -> None:
+        write(tmp_path / "s", {"a.wav": "", "b.wav": "", "c.wav": "", "c.txt": "C"})
+        (tmp_path / "s" / "a.txt").symlink_to(tmp_path / "nowhere")
+        os.mkfifo(tmp_path / "s" / "b.txt")
+        assert faults(read("sidecar", tmp_path / "s")) == {"a": "unreadable_text", "b": "unreadable_text"}
+        write(tmp_path / "l", LIBRI)
+        listed = tmp_path / "l" / "LibriSpeech/train-other-500/20/205/20-205.trans.txt"
+        listed.unlink()
+        os.mkfifo(listed)
+        assert faults(read("librispeech", tmp_path / "l")) == {"20-205-0000": "unreadable_text"}
+        os.mkfifo(tmp_path / "metadata.csv")
+        with pytest.raises(CorpusError, match="no regular file"):
+            read("ljspeech", tmp_path)
+        os.mkfifo(tmp_path / "t.tar")
+        assert faults(read("tars", tmp_path)) == {"t.tar:rest": "broken_tar"}
 
     def test_what_macos_leaves_is_no_sound(self, tmp_path: Path) -> None:
         assert [u.id for u in read("folder", write(tmp_path, {"._a.wav": "", "a.wav": "", ".wav": ""}))] == ["a"]

@@ -63,7 +63,9 @@ def test_lossy_formats_sound_like_what_went_in(kind: str) -> None:
     assert all(correlation(STEREO_CT[c], found.wave_CT[c]) > 0.9 for c in range(2))
 
 
-@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("webm", "libopus"), ("adts", "aac"), ("asf", "wmav2")])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("ipod", "aac"), ("webm", "libopus"), ("adts", "aac"), ("asf", "wmav2")]
+)
 def test_what_libsndfile_does_not_read_ffmpeg_does(container: str, codec: str) -> None:
     wave_CT = np.stack([voice(2.0, 48_000), voice(2.0, 48_000, seed=1)])
     found = decode(encode_av(wave_CT, 48_000, container, codec), LIMITS)
@@ -197,18 +199,21 @@ def test_limits_count_the_part_that_is_asked_for(kind: str) -> None:
     assert refused(data, small).reason == "too_long"
 
 
-def bomb(kind: str) -> bytes:
-    """An hour of silence, small as a file."""
-    silence_CT = np.zeros((1, 3600 * 16_000), np.float32)
+def bomb(kind: str, seconds: int) -> bytes:
+    """Silence, small as a file."""
+    silence_CT = np.zeros((1, seconds * 16_000), np.float32)
     return encode_av(silence_CT, 16_000, "ipod", "aac") if kind == "m4a" else encode(silence_CT, kind=kind)
 
 
-@pytest.mark.parametrize("kind", ["flac", "m4a"])
-@pytest.mark.parametrize("liar", [False, True])
-def test_an_hour_of_silence_under_a_limit_of_a_minute_costs_a_minute_of_memory(kind: str, liar: bool) -> None:
-    data = bomb(kind)
-    if liar and kind == "flac":
-        data = data[:21] + bytes([data[21] & 0xF0]) + (48_000).to_bytes(4, "big") + data[26:]  # it says three seconds
+@pytest.mark.parametrize(
+    ("kind", "seconds", "liar"), [("flac", 3600, False), ("flac", 3600, True), ("m4a", 600, False)]
+)
+def test_hours_of_silence_under_a_limit_of_a_minute_cost_a_minute_of_memory(
+    kind: str, seconds: int, liar: bool
+) -> None:
+    data = bomb(kind, seconds)
+    if liar:  # STREAMINFO: it says three seconds
+        data = data[:21] + bytes([data[21] & 0xF0]) + (48_000).to_bytes(4, "big") + data[26:]
     limits = DecodeLimits(60, 1e9) if not liar else DecodeLimits(1e9, 60 * 16_000 * 4)
     tracemalloc.start()
     try:
@@ -227,7 +232,9 @@ def test_a_header_that_promises_hours_takes_no_memory_for_them() -> None:
     assert decode(lying, DecodeLimits(1e6, 1e12)).wave_CT.shape[1] == 16_000
     tracemalloc.start()
     try:
-        found = decode(encode(voice(1.0))[:40] + (0x70000000).to_bytes(4, "little") + data[44:], DecodeLimits(1e6, 1e12))
+        found = decode(
+            encode(voice(1.0))[:40] + (0x70000000).to_bytes(4, "little") + data[44:], DecodeLimits(1e6, 1e12)
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -236,14 +243,29 @@ def test_a_header_that_promises_hours_takes_no_memory_for_them() -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.sampled_from(["wav", "flac", "ogg", "mp3", "opus"]), st.integers(0, 2**31), st.integers(0, 255), st.floats(0, 1))
-def test_no_flipped_byte_or_cut_gives_anything_but_sound_or_a_reason(kind: str, at: int, value: int, kept: float) -> None:
+@given(
+    st.sampled_from(["wav", "flac", "ogg", "mp3", "opus"]), st.integers(0, 2**31), st.integers(0, 255), st.floats(0, 1)
+)
+def test_no_flipped_byte_or_cut_gives_anything_but_sound_or_a_reason(
+    kind: str, at: int, value: int, kept: float
+) -> None:
     data = bytearray(encode(voice(0.6), kind=kind))
     data[at % len(data)] = value
     cut = bytes(data[: max(int(len(data) * kept), 1)]) if kept < 0.5 else bytes(data)
+    assert ending(cut) in {
+        "sound",
+        "not_audio",
+        "decode_failed",
+        "changing_format",
+        "bad_header",
+        "too_long",
+        "no_audio",
+    }
+
+
+def ending(data: bytes) -> str:
     try:
-        found = decode(cut, DecodeLimits(60, 2**26))
+        found = decode(data, DecodeLimits(60, 2**26))
     except Unreadable as error:
-        assert error.reason in {"not_audio", "decode_failed", "changing_format", "bad_header", "too_long", "no_audio"}
-    else:
-        assert found.wave_CT.nbytes <= 2**26
+        return error.reason
+    return "sound" if found.wave_CT.nbytes <= 2**26 else "too much sound"

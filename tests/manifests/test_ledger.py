@@ -19,7 +19,10 @@ def test_what_was_planned_is_written_filtered_quarantined_or_pending(outcomes: l
     ledger = fold(len(outcomes) + pending, outcomes)
     sums = ledger.to_json()
     assert sums["pending"] == ledger.pending == pending
-    assert sums["planned"] == sums["written"] + sum(sums["filtered"].values()) + sum(sums["quarantined"].values()) + pending
+    assert (
+        sums["planned"]
+        == sums["written"] + sum(sums["filtered"].values()) + sum(sums["quarantined"].values()) + pending
+    )
     assert ledger.settled == (pending == 0)
 
 
@@ -28,7 +31,9 @@ def test_each_is_counted_under_its_own_reason(outcomes: list[Outcome]) -> None:
     ledger = fold(len(outcomes), outcomes)
     for reason in ("silent", "too_short", "not_audio"):
         assert ledger.filtered.get(reason, 0) == sum((o.status, o.reason) == ("filtered", reason) for o in outcomes)
-        assert ledger.quarantined.get(reason, 0) == sum((o.status, o.reason) == ("quarantined", reason) for o in outcomes)
+        assert ledger.quarantined.get(reason, 0) == sum(
+            (o.status, o.reason) == ("quarantined", reason) for o in outcomes
+        )
 
 
 @given(st.lists(OUTCOMES), st.randoms())

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from manifests.shards.npy import NpyError, dump, load
 
 ARRAYS = hnp.arrays(
-    st.sampled_from([np.uint8, np.uint16, np.int32, np.int64, np.float16, np.float32, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0)
+    st.sampled_from([np.uint8, np.uint16, np.int32, np.int64, np.float16, np.float32, np.bool_]),
+    hnp.array_shapes(min_dims=0, min_side=0),
 )
 
 

@@ -27,7 +27,9 @@ def test_the_header_says_rate_channels_length_and_format(kind: str) -> None:
     assert (header.format, header.subtype) == SOUNDFILE[kind]
 
 
-@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("adts", "aac"), ("webm", "libopus"), ("asf", "wmav2")])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("ipod", "aac"), ("adts", "aac"), ("webm", "libopus"), ("asf", "wmav2")]
+)
 def test_what_libsndfile_does_not_know_ffmpeg_does(container: str, codec: str) -> None:
     header = probe(encode_av(voice(1.0, 48_000)[None], 48_000, container, codec))
     assert (header.sample_rate, header.channels) == (48_000, 1)

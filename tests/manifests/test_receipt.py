@@ -15,9 +15,17 @@ from manifests.storage import Store
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 OUTCOMES = st.builds(Outcome, NAMES, st.just("written")) | st.builds(Outcome, NAMES, st.just("filtered"), NAMES, NAMES)
 FILES = st.builds(FileEntry.of, NAMES, st.binary(max_size=20))
-FACTS = st.dictionaries(NAMES, st.integers(0, 2**53) | st.floats(allow_nan=False, allow_infinity=False) | NAMES, max_size=3)
+FACTS = st.dictionaries(
+    NAMES, st.integers(0, 2**53) | st.floats(allow_nan=False, allow_infinity=False) | NAMES, max_size=3
+)
 RECEIPTS = st.builds(
-    Receipt, NAMES, st.integers(0, 10**6), st.lists(FILES, max_size=3).map(tuple), st.lists(OUTCOMES, max_size=5).map(tuple), FACTS, FACTS
+    Receipt,
+    NAMES,
+    st.integers(0, 10**6),
+    st.lists(FILES, max_size=3).map(tuple),
+    st.lists(OUTCOMES, max_size=5).map(tuple),
+    FACTS,
+    FACTS,
 )
 
 

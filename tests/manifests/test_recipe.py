@@ -90,7 +90,9 @@ def test_yaml_cannot_run_anything(tmp_path: Path) -> None:
 
 def test_how_it_is_run_and_where_the_corpus_lies_decide_no_byte() -> None:
     one = parse(SMALL)
-    other = parse({"corpus": {"layout": "folder", "root": "elsewhere"}, "run": {"workers": 3}, "report": {"examples": 1}})
+    other = parse(
+        {"corpus": {"layout": "folder", "root": "elsewhere"}, "run": {"workers": 3}, "report": {"examples": 1}}
+    )
     assert one.deciding() == other.deciding()
     assert one.deciding() != parse({**SMALL, "plan": {"seed": 1}}).deciding()
 

@@ -24,7 +24,20 @@ from manifests.shards.writer import Packed, build_index, pack
 from manifests.storage import Store
 
 Samples = list[tuple[str, dict[str, bytes]]]
-IDS = ["spk1.utt1", "spk1.utt2", "a/b", "ünï cödé", "话语", "🎤", "x" * 10_000, "x" * 9_999 + "y", "~", "%2E", "__a__", "-"]
+IDS = [
+    "spk1.utt1",
+    "spk1.utt2",
+    "a/b",
+    "ünï cödé",
+    "话语",
+    "🎤",
+    "x" * 10_000,
+    "x" * 9_999 + "y",
+    "~",
+    "%2E",
+    "__a__",
+    "-",
+]
 
 
 def sample(utterance_id: str, frames: int) -> tuple[str, dict[str, bytes]]:
@@ -122,7 +135,10 @@ def test_the_index_is_what_a_scan_of_the_tar_finds(ids: list[str]) -> None:
 
 
 def test_samples_may_lack_members_and_may_have_others(tmp_path: Path) -> None:
-    shard = write(tmp_path, pack([("a", {"json": b"{}", "query.npy": npy.dump(np.zeros(2))}), ("b", {"json": b"{}", "txt": b"hi"})]))
+    shard = write(
+        tmp_path,
+        pack([("a", {"json": b"{}", "query.npy": npy.dump(np.zeros(2))}), ("b", {"json": b"{}", "txt": b"hi"})]),
+    )
     assert (set(shard[0].arrays), shard[0].raw) == ({"query"}, {})
     assert (set(shard[1].arrays), shard[1].raw) == (set(), {"txt": b"hi"})
     assert shard.member(0, "txt") is None
@@ -209,7 +225,9 @@ def test_a_shard_shorter_than_its_index_says_is_refused_by_name(tmp_path: Path) 
 
 
 def test_a_member_that_does_not_decode_is_named_with_its_key(tmp_path: Path) -> None:
-    shard = write(tmp_path, pack([("good", {"json": b"{}"}), ("bad", {"json": b"{"}), ("worse", {"json": b"{}", "a.npy": b"x"})]))
+    shard = write(
+        tmp_path, pack([("good", {"json": b"{}"}), ("bad", {"json": b"{"}), ("worse", {"json": b"{}", "a.npy": b"x"})])
+    )
     assert shard[0].meta == {}
     with pytest.raises(ShardError, match=r"shard-000000\.tar: bad\.json"):
         shard[1]
@@ -219,7 +237,12 @@ def test_a_member_that_does_not_decode_is_named_with_its_key(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "index",
-    [np.zeros(3), np.zeros(2, [("key", "S3"), ("json", "<i4")]), np.zeros(2, [("key", "<u8")]), np.zeros((1, 1), [("key", "S1")])],
+    [
+        np.zeros(3),
+        np.zeros(2, [("key", "S3"), ("json", "<i4")]),
+        np.zeros(2, [("key", "<u8")]),
+        np.zeros((1, 1), [("key", "S1")]),
+    ],
 )
 def test_an_index_of_another_kind_is_refused_by_name(tmp_path: Path, index: np.ndarray) -> None:
     with pytest.raises(ShardError, match=r"shard-000000\.idx"):

@@ -45,14 +45,19 @@ def test_the_corpus_decides_where_it_states_a_split_and_is_asked() -> None:
 
 
 def test_another_seed_draws_other_speakers() -> None:
-    drawn = [{n for n in range(500) if split_of(Utterance("u", speaker=f"{n}"), SplitSettings(seed=s)) != "train"} for s in (0, 1)]
+    drawn = [
+        {n for n in range(500) if split_of(Utterance("u", speaker=f"{n}"), SplitSettings(seed=s)) != "train"}
+        for s in (0, 1)
+    ]
     assert drawn[0] != drawn[1]
 
 
 def test_a_speaker_and_a_recording_of_one_name_are_drawn_apart() -> None:
     settings = SplitSettings(by="speaker", dev=0.5, test=0.5)
     names = [str(n) for n in range(100)]
-    assert [split_of(Utterance("u", speaker=n), settings) for n in names] != [split_of(Utterance(n), settings) for n in names]
+    assert [split_of(Utterance("u", speaker=n), settings) for n in names] != [
+        split_of(Utterance(n), settings) for n in names
+    ]
 
 
 def test_larger_shares_only_add_to_test() -> None:

@@ -17,7 +17,11 @@ from manifests.storage import OutsideRoot, Store, sweep_attempts
 
 @pytest.fixture(params=["local", "file", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    roots = {"local": str(tmp_path / "root"), "file": f"file://{tmp_path}/root", "memory": f"memory://{uuid.uuid4().hex}"}
+    roots = {
+        "local": str(tmp_path / "root"),
+        "file": f"file://{tmp_path}/root",
+        "memory": f"memory://{uuid.uuid4().hex}",
+    }
     return Store(roots[request.param])
 
 

@@ -15,7 +15,9 @@ from manifests.utterance import UNKNOWN_RATE, AudioRef, Header, Query, Utterance
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 MAYBE = st.none() | TEXT
-REFS = st.builds(AudioRef, TEXT, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), MAYBE)
+REFS = st.builds(
+    AudioRef, TEXT, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), st.none() | st.integers(0, 9), MAYBE
+)
 QUERIES = st.builds(Query, MAYBE, MAYBE, st.none() | REFS, st.none() | st.integers(0, 1))
 SECONDS = st.floats(0, 1e4, allow_nan=False)
 UTTERANCES = st.builds(
@@ -45,7 +47,10 @@ def test_a_cut_lies_in_time_where_the_corpus_says(utterance: Utterance, header: 
 def test_a_fault_of_the_header_is_kept_unless_the_corpus_has_one_itself() -> None:
     broken = Header(fault=("not_audio", "no sound"))
     assert from_cut(to_cut(Utterance("a"), broken)).fault == ("not_audio", "no sound")
-    assert from_cut(to_cut(Utterance("a", fault=("bad_line", "two columns")), broken)).fault == ("bad_line", "two columns")
+    assert from_cut(to_cut(Utterance("a", fault=("bad_line", "two columns")), broken)).fault == (
+        "bad_line",
+        "two columns",
+    )
 
 
 def test_an_unreadable_file_still_has_a_length_so_that_it_can_be_planned() -> None:
@@ -64,6 +69,11 @@ def test_lhotse_reads_the_manifest_and_writes_it_back_the_same(tmp_path: Path) -
     cuts = [to_cut(whole, Header(16_000, 32_000)), to_cut(Utterance("b"), Header(fault=("x", "y")))]
     path.write_bytes(b"".join(orjson.dumps(cut) + b"\n" for cut in cuts))
     first, second = list(lhotse.CutSet.from_jsonl_lazy(path))
-    assert (first.id, first.duration, first.supervisions[0].text, first.custom["extra"]) == ("a", 2.0, "hello", {"age": 3})
+    assert (first.id, first.duration, first.supervisions[0].text, first.custom["extra"]) == (
+        "a",
+        2.0,
+        "hello",
+        {"age": 3},
+    )
     assert from_cut(json.loads(json.dumps(first.to_dict()))) == from_cut(cuts[0])
     assert second.custom["fault"] == ["x", "y"]

@@ -102,5 +102,3 @@ def make_dataset(folder: Path) -> str:
     do_units(job)
     finish(out, job)
     return out
-
-

@@ -42,7 +42,9 @@ def test_without_a_name_one_is_drawn_always_the_same_for_a_seed(root: str) -> No
     assert len({find(root, None, seed).id for seed in range(30)}) > 5
 
 
-@pytest.mark.parametrize(("name", "status"), [("sp0/silent", "filtered"), ("sp1/broken", "quarantined"), ("sp0%2Fsilent", "filtered")])
+@pytest.mark.parametrize(
+    ("name", "status"), [("sp0/silent", "filtered"), ("sp1/broken", "quarantined"), ("sp0%2Fsilent", "filtered")]
+)
 def test_what_was_not_written_comes_with_its_reason(root: str, name: str, status: str) -> None:
     seen = find(root, name)
     assert seen.status == status

@@ -105,7 +105,9 @@ def test_a_healthy_unit_is_leased_once_and_skips_nothing() -> None:
 
 
 @given(count=st.integers(1, 200), data=st.data())
-def test_one_poison_utterance_is_found_in_a_number_of_probes_that_grows_as_a_logarithm(count: int, data: st.DataObject) -> None:
+def test_one_poison_utterance_is_found_in_a_number_of_probes_that_grows_as_a_logarithm(
+    count: int, data: st.DataObject
+) -> None:
     poison = data.draw(st.integers(0, count - 1))
     tasks = run(Leases.over([Unit(0, count, 1.0)], 1, 0), {poison})
     assert tasks[-1].skip == {poison: DIED}

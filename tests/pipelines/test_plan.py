@@ -16,7 +16,9 @@ SECONDS = st.floats(0.01, 60.0, allow_nan=False)
 CORPUS = st.dictionaries(IDS, SECONDS, min_size=1, max_size=60)
 
 
-def line(utterance_id: str, seconds: float = 1.0, content: str | None = None, text: str | None = "hello", start: float = 0.0) -> bytes:
+def line(
+    utterance_id: str, seconds: float = 1.0, content: str | None = None, text: str | None = "hello", start: float = 0.0
+) -> bytes:
     header = Header(1000, max(1, round(seconds * 1000)), 1, content)
     return orjson.dumps(to_cut(Utterance(utterance_id, AudioRef("a.wav"), text, start=start), header))
 
@@ -100,12 +102,16 @@ def test_a_written_plan_is_read_back_and_not_written_again(tmp_path) -> None:
     store, lines = Store(str(tmp_path)), [line(f"u{n}", 2.0) for n in range(50)]
     units = write_plan(lines, PlanSettings(unit_seconds=20), store)
     assert read_plan(store) == units
-    assert [[c["id"] for c in unit_cuts(store, u.index)] for u in units] == units_of(lines, PlanSettings(unit_seconds=20))
+    assert [[c["id"] for c in unit_cuts(store, u.index)] for u in units] == units_of(
+        lines, PlanSettings(unit_seconds=20)
+    )
     assert write_plan(lines[:1], PlanSettings(), store) == units
 
 
 @given(st.lists(SECONDS, max_size=60), st.floats(1.0, 200.0))
-def test_batches_hold_every_position_once_and_no_more_than_their_seconds_when_padded(seconds: list[float], limit: float) -> None:
+def test_batches_hold_every_position_once_and_no_more_than_their_seconds_when_padded(
+    seconds: list[float], limit: float
+) -> None:
     groups = batches(seconds, limit)
     assert sorted(i for group in groups for i in group) == list(range(len(seconds)))
     for group in groups:

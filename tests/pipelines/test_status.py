@@ -37,7 +37,9 @@ def test_an_empty_root_has_every_stage_before_it(tmp_path: Path) -> None:
     seen = status(str(tmp_path))
     assert not seen.finished
     assert seen.ledger is None
-    assert [(s.stage, s.done, s.folder) for s in seen.stages] == [(n, 0, None) for n in ("ingest", "plan", "fit", "tokens")]
+    assert [(s.stage, s.done, s.folder) for s in seen.stages] == [
+        (n, 0, None) for n in ("ingest", "plan", "fit", "tokens")
+    ]
 
 
 def test_a_root_that_does_not_exist_is_as_an_empty_one(tmp_path: Path) -> None:
@@ -90,7 +92,9 @@ def test_it_is_json_and_it_can_be_printed(roots: dict[str, str]) -> None:
         assert "tokens-0" in paper.getvalue()
 
 
-@pytest.mark.parametrize("name", ["tokens-0/receipts/unit-000000.json", "plan-0/plan.json", "cuts/cuts.json", "dataset.json"])
+@pytest.mark.parametrize(
+    "name", ["tokens-0/receipts/unit-000000.json", "plan-0/plan.json", "cuts/cuts.json", "dataset.json"]
+)
 def test_a_damaged_file_is_listed_and_the_rest_is_still_shown(roots: dict[str, str], tmp_path: Path, name: str) -> None:
     root = shutil.copytree(roots["whole"], tmp_path / "out")
     (root / name).write_bytes(b'{"unit')

@@ -271,7 +271,9 @@ def test_without_the_corpus_all_but_the_encoding_is_checked_and_a_note_says_so(o
     assert "nowhere" in verdict.notes[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b'{"format":"speechmill-dataset/1"}', b"\xff\x00", b'{"format":1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"{}", b'{"format":"speechmill-dataset/1"}', b"\xff\x00", b'{"format":1}']
+)
 def test_a_description_of_any_other_kind_is_a_fault(out: Path, content: bytes) -> None:
     (out / "dataset.json").write_bytes(content)
     assert "dataset.json" in places(verify(str(out), 0))
@@ -292,6 +294,11 @@ def test_no_part_of_the_description_can_be_of_another_type_unnoticed(out: Path) 
 
 def test_a_speaker_in_two_splits_clashes_with_the_split_seen_first() -> None:
     owners = Owners("speaker")
-    metas = [{"speaker": "a", "split": "train"}, {"speaker": "b", "split": "dev"}, {"split": "test"}, {"speaker": "a", "split": "dev"}]
+    metas = [
+        {"speaker": "a", "split": "train"},
+        {"speaker": "b", "split": "dev"},
+        {"split": "test"},
+        {"speaker": "a", "split": "dev"},
+    ]
     assert [owners.clash(meta) for meta in metas] == [None, None, None, "train"]
     assert Owners(None).clash(metas[3]) is None
