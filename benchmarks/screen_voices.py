@@ -8,11 +8,15 @@ Prints word error rates with 95 % bootstrap intervals, and speeds in CPU seconds
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its tokenize.py would hide Python's own
+
 import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from manifests.demo.grammar import SIDES, Side, sentences, words, words_only

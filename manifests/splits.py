@@ -10,7 +10,6 @@ from manifests.fingerprint import draw
 from manifests.settings.base import Settings
 from manifests.utterance import Utterance
 
-
 MIN_SPEAKERS = 10
 
 

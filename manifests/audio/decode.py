@@ -8,7 +8,7 @@ Legend: wave_CT, piece_CT are float32, channels x samples, full scale 1.0; wave_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -73,12 +73,15 @@ class Decoded:
     broken_off: bool = False
 
 
-class _Failed(Exception):
-    """One library gave up; ``seconds`` of sound came before, None where the file did not even open."""
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """One library gave up; ``seconds`` of sound came before, None where the file did not even open.
 
-    def __init__(self, why: str, seconds: float | None) -> None:
-        super().__init__(why)
-        self.why, self.seconds = why, seconds
+    Returned, not raised: a kept exception would keep its buffer, too.
+    """
+
+    why: str
+    seconds: float | None
 
 
 class _Buffer:
@@ -134,27 +137,25 @@ def decode(data: bytes | Path, limits: DecodeLimits, span: Span | None = None) -
         head = file.peek(0, HEAD_BYTES)
         check_head(head)
         with hushed(chatters(head)):
-            first = _attempt(file, limits, span)
+            first = _decode_soundfile(file, limits, span)
         if isinstance(first, Decoded) and not _more_follows(first, file, head, span):
             return first
-        try:
-            second = _decode_av(file, limits, span)
-        except _Failed as failed:
-            if isinstance(first, Decoded):
-                return first
-            raise _both(first, failed) from None
-    return first if isinstance(first, Decoded) and _frames(second) <= _frames(first) else _recounted(second, first)
+        return _better(first, _decode_av(file, limits, span))
+
+
+def _better(first: Decoded | _Failure, second: Decoded | _Failure) -> Decoded:
+    """What FFmpeg found, where libsndfile failed or found less. Raises :class:`Unreadable` where both failed."""
+    if isinstance(first, _Failure):
+        if isinstance(second, _Failure):
+            raise _both(first, second)
+        return second
+    if isinstance(second, _Failure) or _frames(second) <= _frames(first):
+        return first
+    return replace(second, declared_frames=first.declared_frames)
 
 
 def _frames(decoded: Decoded) -> int:
     return decoded.wave_CT.shape[1]
-
-
-def _attempt(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failed:
-    try:
-        return _decode_soundfile(file, limits, span)
-    except _Failed as failed:
-        return failed
 
 
 def _more_follows(decoded: Decoded, file: Source, head: bytes, span: Span | None) -> bool:
@@ -163,13 +164,7 @@ def _more_follows(decoded: Decoded, file: Source, head: bytes, span: Span | None
     return span is None and counted and file.size - file.tell() > UNREAD_BYTES
 
 
-def _recounted(second: Decoded, first: Decoded | _Failed) -> Decoded:
-    """FFmpeg's decode, with libsndfile's count of what was promised where it has one."""
-    promised = first.declared_frames if isinstance(first, Decoded) else second.declared_frames
-    return Decoded(second.wave_CT, second.sample_rate, promised, second.decoder, second.broken_off)
-
-
-def _both(first: _Failed, second: _Failed) -> Unreadable:
+def _both(first: _Failure, second: _Failure) -> Unreadable:
     """Both libraries gave up: no sound at all, or sound that breaks off."""
     if first.seconds is None and second.seconds is None:
         return nobody_reads(first.why, second.why)
@@ -192,7 +187,7 @@ def _promise(file_frames: int | None, first: int, count: int | None) -> int | No
     return max(file_frames - first, 0)
 
 
-def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded:
+def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failure:
     import soundfile
 
     buffer = None
@@ -208,7 +203,7 @@ def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> 
             reaches_end = count is None or buffer.frames < count
             return Decoded(buffer.done(), sound.samplerate, promised, "soundfile", broken_off and reaches_end)
     except soundfile.SoundFileError as error:
-        raise _Failed(one_line(error), buffer.frames / buffer.rate if buffer else None) from None
+        return _Failure(one_line(error), buffer.frames / buffer.rate if buffer else None)
 
 
 def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | None) -> None:
@@ -222,7 +217,7 @@ def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | No
         buffer.take(came)
 
 
-def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded:
+def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failure:
     import av
     from av.error import FFmpegError
 
@@ -250,7 +245,7 @@ def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded
                 buffer = _Buffer(limits, rate, int(stream.codec_context.channels or 0), 0)
             return Decoded(buffer.done(), rate, _promise(stated or None, first, count), "pyav")
     except (FFmpegError, ValueError) as error:
-        raise _Failed(one_line(error), seconds) from None
+        return _Failure(one_line(error), seconds)
 
 
 def _put_part(buffer: _Buffer, piece_CT: np.ndarray, position: int, first: int, count: int | None) -> None:

@@ -12,6 +12,7 @@ from manifests.corpora.base import Corpus, CorpusError
 from manifests.corpora.lines import Entry, read_keyed, read_keyed_if_there, read_note
 from manifests.corpora.listing import (
     Names,
+    at_least_one,
     audio_ref,
     folders,
     join,
@@ -36,8 +37,11 @@ class Aishell(Corpus):
     def utterances(self, files: Store) -> Iterator[Utterance]:
         """The sound files folder by folder, then transcripts without one. Split and speaker from the path, gender into ``extra``.
 
-        Raises :class:`CorpusError` where there is no sound, or only the packed archives of the download.
+        Raises :class:`CorpusError` where there is nothing, or only the packed archives of the download.
         """
+        return at_least_one(self._listed(files), files)
+
+    def _listed(self, files: Store) -> Iterator[Utterance]:
         above = "data_aishell" in subfolders(files)
         base = "data_aishell" if above else ""
         texts = _transcripts(files, join(base, "transcript"))

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from manifests.corpora.base import Corpus
-from manifests.corpora.listing import Pattern, audio_ref, folders, join, legible, pattern_reader, stems
+from manifests.corpora.listing import Pattern, at_least_one, audio_ref, folders, join, legible, pattern_reader, stems
 from manifests.storage import Store
 from manifests.utterance import Utterance
 
@@ -23,7 +23,10 @@ class Folder(Corpus):
     )
 
     def utterances(self, files: Store) -> Iterator[Utterance]:
-        """Folder by folder, in the order of names."""
+        """Folder by folder, in the order of names. Raises :class:`CorpusError` where there is no sound file."""
+        return at_least_one(self._listed(files), files)
+
+    def _listed(self, files: Store) -> Iterator[Utterance]:
         speaker = pattern_reader(self.speaker_pattern)
         for folder, names in folders(files):
             for stem, name in stems(names):

@@ -237,6 +237,15 @@ class Names:
         return self.apart(replace(utterance, fault=utterance.fault or fault))
 
 
+def at_least_one(utterances: Iterator[Utterance], files: Store) -> Iterator[Utterance]:
+    """The same utterances. Raises :class:`CorpusError` where there are none: a mistyped root has no sound files either."""
+    first = next(utterances, None)
+    if first is None:
+        raise CorpusError(f"no sound files in {files.root}; check corpus.root and corpus.layout")
+    yield first
+    yield from utterances
+
+
 def missing_audio(name: str, text: str | None, where: str) -> Utterance:
     """A transcript whose sound file is not there."""
     return Utterance(

@@ -15,6 +15,7 @@ from manifests.corpora.lines import read_note
 from manifests.corpora.listing import (
     Fault,
     Pattern,
+    at_least_one,
     audio_ref,
     folders,
     join,
@@ -63,8 +64,11 @@ class Sidecar(Corpus):
     def utterances(self, files: Store) -> Iterator[Utterance]:
         """Folder by folder; a transcript without sound follows its folder (or, in a parallel folder, comes last).
 
-        Files such as ``README.txt`` are not taken for transcripts.
+        Files such as ``README.txt`` are not taken for transcripts. Raises :class:`CorpusError` where nothing is found.
         """
+        return at_least_one(self._listed(files), files)
+
+    def _listed(self, files: Store) -> Iterator[Utterance]:
         parallel = self.transcripts is not None and self.transcripts.strip("/") != self.audio.strip("/")
         for folder, names in folders(files, self.audio.strip("/")):
             notes_at = self._parallel(folder) if parallel else folder

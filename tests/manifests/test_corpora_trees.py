@@ -225,6 +225,11 @@ class TestFolder:
         assert len(found) == 80
         assert {u.speaker for u in found} == {"jackson", "theo"}
 
+    def test_a_folder_without_sound_is_refused(self, tmp_path: Path) -> None:
+        for layout in ("folder", "sidecar", "aishell"):
+            with pytest.raises(CorpusError, match=r"no sound files in .*check corpus\.root"):
+                read(layout, tmp_path / "mistyped")
+
     def test_a_bad_pattern_is_refused_with_the_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"no.*regular expression"):
             read("folder", tmp_path, speaker_pattern="(")

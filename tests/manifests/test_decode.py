@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from pathlib import Path
 
@@ -240,6 +241,21 @@ def test_a_header_that_promises_hours_takes_no_memory_for_them() -> None:
         tracemalloc.stop()
     assert found.declared_frames == pytest.approx(0x70000000 // 2, abs=4)
     assert peak < 80 * 2**20
+
+
+def test_a_file_that_both_libraries_give_up_leaves_no_memory_behind() -> None:
+    whole = encode(voice(60.0), kind="flac")
+    half = whole[: len(whole) // 2]
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            assert refused(half).reason == "decode_failed"
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 2**20
 
 
 @settings(max_examples=120, deadline=None)
