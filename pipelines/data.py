@@ -90,7 +90,7 @@ class DataRun:
                  recipe.split.model_dump(mode="json")]  # fmt: skip
         folder = self.space.folder("fit", s50_fit.VERSION, *reads)
         job = s50_fit.FitJob(self.space.store.sub(folder).root, self.space.store.sub(plan).root, root, recipe, units)
-        did["fit"] = self.engine.run(job) if units else 0
+        did["fit"] = self.engine.run(job)
         return folder
 
     def tokenized(self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
@@ -123,7 +123,7 @@ class DataRun:
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
-            **self._tokenizers(fit, bool(units)), **self._spoken(root),
+            **self._tokenizers(fit), **self._spoken(root),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
@@ -137,10 +137,8 @@ class DataRun:
 
         return {"spoken": orjson.loads(Store(root).read(VOICES))}
 
-    def _tokenizers(self, fit: str, fitted: bool) -> dict[str, Any]:
+    def _tokenizers(self, fit: str) -> dict[str, Any]:
         """What a reader must know of the speech and text tokenizers."""
-        if not fitted:
-            return {"speech": None, "text": None}
         from tokenization.registry import needs_fit, open_tokenizer
         from tokenization.text import TextTokenizer
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from manifests.corpora.base import CorpusError
 from manifests.dataset import Dataset
 from manifests.recipe import parse
-from manifests.storage import Store
 from pipelines.data import opened
 from pipelines.status import quarantine
 from pipelines.verify import verify
@@ -133,13 +133,18 @@ def test_the_dataset_does_not_depend_on_where_the_corpus_lies(tmp_path: Path) ->
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 
-def test_an_empty_corpus_makes_an_empty_dataset(tmp_path: Path) -> None:
+def test_a_folder_without_sound_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
-    with opened(
-        parse({**SMALL, "corpus": {"layout": "folder", "root": str(tmp_path / "corpus")}}),
-        str(tmp_path / "out"),
-        Console(quiet=True),
-    ) as data:
-        value = data().description
-    assert value["ledger"]["planned"] == 0
-    assert Store(str(tmp_path / "out")).exists("dataset.json")
+    recipe = parse({**SMALL, "corpus": {"layout": "folder", "root": str(tmp_path / "corpus")}})
+    with (
+        opened(recipe, str(tmp_path / "out"), Console(quiet=True)) as data,
+        pytest.raises(CorpusError, match=r"no sound files in .*; check corpus\.root"),
+    ):
+        data()
+
+
+def test_an_empty_list_makes_an_empty_dataset(tmp_path: Path) -> None:
+    (tmp_path / "list.tsv").write_text("id\taudio\ttext\n", encoding="utf-8")
+    dataset = run(tmp_path / "out", corpus={"layout": "table", "root": str(tmp_path)})
+    assert dataset.description["ledger"]["planned"] == 0
+    assert len(dataset) == 0
