@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from manifests.demo.grammar import SIDES, Side, sentences, words, words_only
+from manifests.demo.grammar import SIDES, SPLITS, Side, dialogues, sentences, words, words_only
 from manifests.demo.script import ScriptLine, utterance_plan
 from manifests.settings.demo import DemoSettings
 from tokenization.recognisers.base import Recogniser
@@ -44,6 +44,7 @@ def main() -> None:
     print(
         f"grammar: {len(words())} words, " + ", ".join(f"{sum(1 for _ in sentences(s))} {s} sentences" for s in SIDES)
     )
+    show_splits(DemoSettings())
     judges = recognisers()
     if arguments.scan:
         scan(engine, judges, arguments.sentences)
@@ -63,6 +64,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--open", action="store_true", help="listen without the grammar too")
     parser.add_argument("--scan", action="store_true", help="only screen every en-us variant espeak-ng has")
     return parser.parse_args()
+
+
+def show_splits(demo: DemoSettings) -> None:
+    """What the default demo holds of each split."""
+    said = list(dialogues(demo.seed, demo.dialogues))
+    for split in SPLITS:
+        here = [one for one in said if one.split == split]
+        queries, responses = {one.query for one in here}, {one.response for one in here}
+        print(f"  {split}: {len(here)} dialogues, {len(queries)} distinct queries, {len(responses)} distinct responses")
 
 
 def scan(engine: Engine, judges: dict[Side, Recogniser], count: int) -> None:
@@ -102,6 +112,8 @@ def verify(
     heard, hearing = timed(lambda: listen(script, said, judges))
     print(f"assistant {cast.assistant}, {len(cast.personas)} query personas")
     print(f"{2 * count} fresh utterances, {seconds:.0f} s ({seconds / count:.2f} s a dialogue)")
+    for side, lengths in zip(SIDES, durations(said), strict=True):
+        print(f"  {side}: {min(lengths):.1f}-{max(lengths):.1f} s, mean {sum(lengths) / count:.1f}")
     print(f"synthesis {seconds / making:.0f} x real time, recognition {seconds / hearing:.0f} x, one core")
     by_speaker(heard)
     if open_too:
@@ -116,6 +128,12 @@ def speak(engine: Engine, script: Sequence[ScriptLine]) -> list[Performance]:
         return [perform(speaker, line) for line in script]
     finally:
         speaker.close()
+
+
+def durations(said: Sequence[Performance]) -> tuple[list[float], list[float]]:
+    """Seconds of every query and of every response."""
+    queries = [len(one.query_wave_T) / one.sample_rate for one in said]
+    return queries, [len(one.response_wave_T) / one.sample_rate for one in said]
 
 
 def listen(script: Sequence[ScriptLine], said: Sequence[Performance], judges: dict[Side, Recogniser]) -> list[Heard]:

@@ -138,7 +138,10 @@ class Fetcher:
         return Path(path)
 
     def scan(self, ref: AudioRef) -> Header:
-        """What the encoded bytes say, with their content hash; never raises for bad audio, but sets ``fault``."""
+        """What the encoded bytes say, with their content hash; bad audio never raises, but sets ``fault``.
+
+        Raises :class:`FetchFailed` where storage does not answer: the same sound may be read later.
+        """
         from manifests.audio.probe import Unreadable, probe
 
         if ref in self._headers:  # the segments of one recording come one after the other
@@ -150,6 +153,8 @@ class Fetcher:
             found = probe(data)
             header = Header(found.sample_rate, found.frames, found.channels, content)
         except (FetchFailed, Unreadable) as error:
+            if isinstance(error, FetchFailed) and error.transient:  # the storage's fault, not the sound's
+                raise
             header = Header(content=content, fault=(error.reason, error.message))
         self._headers[ref] = header
         if len(self._headers) > 8:

@@ -104,9 +104,12 @@ class Store:
         return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
 
     def walk(self, name: str = "") -> Iterator[str]:
-        """Every file below ``name``, as names relative to the root, in sorted order, folder by folder."""
+        """Every file below ``name``, as names relative to the root, in sorted order, folder by folder.
+
+        Raises OSError for a folder that cannot be listed: a corpus must not look smaller than it is.
+        """
         top = len(self._fs[1].rstrip("/")) + 1
-        for folder, subfolders, files in self._fs[0].walk(self.path(name)):
+        for folder, subfolders, files in self._fs[0].walk(self.path(name), on_error="raise"):
             if isinstance(subfolders, list):
                 subfolders.sort()
             for file in sorted(files):

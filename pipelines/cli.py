@@ -219,6 +219,7 @@ def _refusals() -> dict[type[BaseException], int]:
     """What ends a command with one line, and its exit code."""
     from manifests.corpora.base import CorpusError
     from manifests.dataset import DatasetError
+    from manifests.fetch import FetchFailed
     from manifests.receipt import ReceiptError
     from manifests.recipe import RecipeError
     from manifests.shards.reader import ShardError
@@ -229,7 +230,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from tokenization.voices.base import VoiceError
 
     return {
-        RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED,
+        RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
     }  # fmt: skip
 
