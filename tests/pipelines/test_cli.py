@@ -1,0 +1,89 @@
+"""The command line: one clear line for each refusal, exit codes that scripts can use, help that teaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipelines import cli
+from tests.small_corpus import overrides, write_corpus
+
+COMMANDS = {"data", "plan", "status", "verify", "inspect", "report", "quarantine"}
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and what stands on stderr."""
+    monkeypatch.setattr("sys.argv", ["speechmill", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def test_the_commands_are_these_and_each_has_help() -> None:
+    assert {c.callback.__name__ for c in cli.app.registered_commands if c.callback} == COMMANDS
+    for name in COMMANDS:
+        shown = CliRunner().invoke(cli.app, [name, "--help"])
+        assert shown.exit_code == 0
+        assert "Usage" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["data", "demo", "--set", "corpus.dialogue=3"],
+            "corpus.dialogue: unknown key; did you mean corpus.dialogues?",
+        ),
+        (["data", "corpus", "--set", "corpus.layout=librispech"], "did you mean librispeech?"),
+        (["data", "demmo"], "did you mean demo?"),
+        (["data", "demo", "--set", "nonsense"], "write it as block.key=value"),
+        (["data", "demo", "--set", "plan.unit_seconds=-3"], "plan.unit_seconds"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_the_nearest_right_thing(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, error = refused(monkeypatch, capsys, *arguments)
+    assert code == cli.USAGE
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "a refused recipe must make nothing"
+
+
+def test_print_recipe_shows_the_resolved_recipe_and_does_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shown = CliRunner().invoke(cli.app, ["data", "demo", "-o", str(out), "--set", "corpus.seed=7", "--print-recipe"])
+    assert yaml.safe_load(shown.output)["corpus"]["seed"] == 7
+    assert not out.exists()
+
+
+def test_a_dataset_is_made_looked_at_and_found_whole_then_damaged_and_found_wanting(tmp_path: Path) -> None:
+    root, out, say = write_corpus(tmp_path / "corpus", 8), tmp_path / "out", CliRunner()
+    sets = [part for value in overrides(root, **{"run.workers": 0}) for part in ("--set", value)]
+    made = say.invoke(cli.app, ["data", "corpus", "-o", str(out), *sets])
+    assert made.exit_code == 0, made.output
+    assert (out / "report" / "index.html").stat().st_size > 10_000
+    status = json.loads(say.invoke(cli.app, ["status", str(out), "--json"]).output)
+    assert status["ledger"]["pending"] == 0
+    aside = [json.loads(line) for line in say.invoke(cli.app, ["quarantine", str(out)]).output.splitlines()]
+    assert {o["reason"] for o in aside} == {"empty_file", "silent"}
+    heard = say.invoke(cli.app, ["inspect", str(out), "u001", "--audio", str(tmp_path / "sound")])
+    assert "this is sentence number 1" in heard.output
+    assert {p.name for p in (tmp_path / "sound").iterdir()} == {
+        "u001.speech-from-codes.wav",
+        "u001.speech-original.wav",
+    }
+    assert say.invoke(cli.app, ["inspect", str(out), "nobody"]).exit_code == cli.FAULTS
+    assert say.invoke(cli.app, ["verify", str(out)]).exit_code == 0
+    shard = next(out.glob("tokens-*/shard-000000.tar"))
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 1
+    shard.write_bytes(data)
+    found = say.invoke(cli.app, ["verify", str(out), "--json"])
+    assert found.exit_code == cli.FAULTS
+    assert "shard-000000.tar" in json.loads(found.output)["faults"][0]["where"]
