@@ -4,7 +4,8 @@
 
 The bare loop is one process, one thread, and does only what must be done: decode, clean, encode, text to tokens, with the same functions;
 it writes nothing. The pipeline does that and everything else: leases, batches, the parity gate, shards, indexes, receipts, on Ray actors.
-Ideal is the bare loop's speed times the workers. Starting Ray and the actors is timed apart and shown.
+Ideal is the bare loop's speed times the workers. Two bare loops side by side, each with half of the units, show how much of that the
+machine itself gives (cores share caches and memory). Starting Ray and the actors is timed apart and shown.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its tokenize.py would hide Python's own
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
+from threading import Barrier
 
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[_threads] = "1"  # as workers have it
@@ -69,16 +72,29 @@ def prepared(run: DataRun, root: Path) -> TokenizeJob:
     return TokenizeJob(folder, store.sub(plan).root, store.sub(fit).root, str(root), "bench", run.recipe, units)
 
 
-def bare(worker: TokenizeWorker, job: TokenizeJob) -> float:
-    """Seconds of the bare loop."""
+def bare(worker: TokenizeWorker, job: TokenizeJob, step: int = 1, first: int = 0) -> float:
+    """Seconds of the bare loop over every ``step``-th unit."""
     started = time.perf_counter()
-    for unit in job.units:
+    for unit in job.units[first::step]:
         for cut in s30_plan.unit_cuts(Store(job.plan), unit.index):
             heard = worker.ear.hear(cut)
             if isinstance(heard, Heard):
                 worker.tokenizer.encode([side.wave_T for side in heard.sides])
                 worker.text.encode(heard.utterance.text or "")
     return time.perf_counter() - started
+
+
+def _half(job: TokenizeJob, first: int, ready: Barrier) -> float:
+    worker = job.open()
+    ready.wait()
+    return bare(worker, job, 2, first)
+
+
+def side_by_side(job: TokenizeJob) -> float:
+    """Seconds until the slower of two bare loops, in processes of their own, has done its half."""
+    with multiprocessing.Manager() as manager, multiprocessing.get_context("spawn").Pool(2) as pool:
+        ready = manager.Barrier(2)
+        return max(pool.starmap(_half, [(job, first, ready) for first in (0, 1)], chunksize=1))
 
 
 def pipeline(root: Path, out: Path, workers: int) -> tuple[float, float]:
@@ -103,9 +119,11 @@ def main() -> None:
             job = prepared(run, root)
         worker = job.open()
         seconds = bare(worker, job)
+        both = side_by_side(job)
         print(f"{hours:g} h of audio, {os.cpu_count()} cores\n")
         print(f"{'':<22}{'seconds':>9}{'h/h':>9}{'of ideal':>10}{'start-up s':>12}")
         print(f"{'bare loop':<22}{seconds:>9.1f}{hours * 3600 / seconds:>9.0f}{'1.00':>10}{'':>12}")
+        print(f"{'two bare loops':<22}{both:>9.1f}{hours * 3600 / both:>9.0f}{seconds / 2 / both:>10.2f}")
         for workers in (1, 2):
             took, start = pipeline(root, out, workers)
             ratio = seconds / workers / took
