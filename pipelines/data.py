@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from manifests.dataset import NAME
 from manifests.fingerprint import pretty
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
@@ -162,11 +161,3 @@ def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
             yield DataRun(space, engine, Mapper(engine.workers, cluster.start, stopping))
         finally:
             cluster.stop()
-
-
-def read_run(out: Store) -> dict[str, Any]:
-    """Where the corpus lies and the whole recipe, from ``run.json``. Raises FileNotFoundError."""
-    return orjson.loads(out.read(RUN))
-
-
-__all__ = ["NAME", "RUN", "DataRun", "Result", "opened", "read_run"]

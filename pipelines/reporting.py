@@ -12,9 +12,9 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.fingerprint import draw
 from manifests.receipt import Receipt, receipts
+from manifests.settings.run import ReportSettings
 from manifests.shards.reader import Sample
 from manifests.storage import Store
-from pipelines.data import read_run
 from pipelines.inspect import Inspection, find, originals
 from pipelines.report.example import Example
 from pipelines.report.page import write_report
@@ -29,18 +29,17 @@ def make_report(root: str, console: Console) -> str:
     Raises ``DatasetError`` where there is no finished dataset.
     """
     out, dataset, subject = Store(root), Dataset.open(root), Subject.open(root)
-    settings = read_run(out)["recipe"]["report"]
+    run = subject.run()
+    settings = ReportSettings.model_validate(run["recipe"]["report"]) if run else ReportSettings()
     console.print("report: drawing")
-    examples = [_example(subject, find(root, s.key)) for s in choose_examples(dataset, settings["examples"])]
+    examples = [_example(subject, find(root, s.key)) for s in choose_examples(dataset, settings.examples)]
     extras: dict[str, Any] = {}
     spoken = dataset.description.get("spoken")
     if spoken:
         extras["voices"] = spoken["screened"]
-        if settings["recognise"]:
-            console.print(
-                f"report: the recogniser hears {settings['recognise']} utterances, original and resynthesised"
-            )
-            extras["recognised"] = recognised(subject, _drawn(dataset, settings["recognise"]))
+        if settings.recognise:
+            console.print(f"report: the recogniser hears {settings.recognise} utterances, original and resynthesised")
+            extras["recognised"] = recognised(subject, _drawn(dataset, settings.recognise))
     return write_report(out, dataset, _receipts(subject), examples, REASONS, extras)
 
 

@@ -6,9 +6,8 @@ one voice whose rate, pitch and pauses vary from line to line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from manifests.demo.draws import Draws
 from manifests.demo.grammar import Dialogue, dialogue
@@ -68,17 +67,6 @@ class Cast:
     personas: tuple[Persona, ...]
     assistant: str
     manner: Manner
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, from which :meth:`from_json` makes an equal cast."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(plain: Mapping[str, Any]) -> Cast:
-        """The cast written by :meth:`to_json`, also after a way through a JSON file."""
-        personas = tuple(Persona(**persona) for persona in plain["personas"])
-        manner = Manner(**{name: (low, high) for name, (low, high) in plain["manner"].items()})
-        return Cast(plain["engine"], personas, plain["assistant"], manner)
 
 
 @dataclass(frozen=True)

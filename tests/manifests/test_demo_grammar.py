@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -200,10 +199,6 @@ def test_the_script_uses_every_persona_and_never_the_same_response_prosody_throu
     plan = list(utterance_plan(5, 60, CAST))
     assert {line.query.speaker for line in plan} == {persona.speaker for persona in CAST.personas}
     assert len({line.response.prosody for line in plan}) == 60
-
-
-def test_a_cast_survives_a_way_through_json() -> None:
-    assert Cast.from_json(json.loads(json.dumps(CAST.to_json()))) == CAST
 
 
 class Jsgf:
