@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
+RECIPE ?= demo
+RUN ?= runs/$(RECIPE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install voices data test check format bench verify report clean
+.PHONY: help install voices data train test check format bench verify report clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -29,6 +31,9 @@ voices: ## With root on Debian, install the flite voices; else the packaged espe
 
 data: install voices ## Make the demo dataset in out/: speech in, verified token shards out
 	$(BIN)/speechmill data demo -o $(OUT)
+
+train: install ## Train the demo talker on out/ into runs/demo (RECIPE, RUN and OUT change that)
+	$(BIN)/speechmill train $(RECIPE) $(OUT) -o $(RUN)
 
 test: install voices ## Run all tests
 	$(BIN)/python -m pytest -q

@@ -1,11 +1,16 @@
 """The pipeline's tokenize stage against a bare loop over the same audio, at one and two workers, in one run.
 
-    python benchmarks/tokenize.py [--hours 6]
+    python benchmarks/tokenize.py [--hours 10] [--rounds 1]
 
 The bare loop is one process, one thread, and does only what must be done: decode, clean, encode, text to tokens, with the same functions;
 it writes nothing. The pipeline does that and everything else: leases, batches, the parity gate, shards, indexes, receipts, on Ray actors.
 Ideal is the bare loop's speed times the workers. Two bare loops side by side, each with half of the units, show how much of that the
-machine itself gives (cores share caches and memory). Starting Ray and the actors is timed apart and shown.
+machine itself gives (cores share caches and memory). Workers of the pipeline run with an allocator that keeps freed memory
+(`pipelines/cluster.py`); a bare loop in a plain Python process does not, so it is measured both ways, and both ratios are shown.
+
+Rounds repeat all measurements in turn, and the median is shown, with the least and the most: other programs on the machine come and go.
+Ray lowers the priority of its workers; here they keep that of the bare loops, so that such programs weigh the same on both sides.
+Starting Ray and the actors is timed apart and shown.
 """
 
 from __future__ import annotations
@@ -20,10 +25,14 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from statistics import median
 from threading import Barrier
 
-for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-    os.environ[_threads] = "1"  # as workers have it
+from pipelines.cluster import ALLOCATOR, THREADS
+
+os.environ.update({**THREADS, "RAY_worker_niceness": "0"})  # threads as workers have them, priority as the bare loops
 
 import soundfile
 from rich.console import Console
@@ -55,7 +64,7 @@ def recipe(root: Path, workers: int) -> Recipe:
     return parse(
         {
             "corpus": {"layout": "table", "root": str(root)},
-            "plan": {"unit_seconds": 600, "dedup": False},
+            "plan": {"dedup": False},
             "speech": {"fit_seconds": 600},
             "run": {"workers": workers},
         }
@@ -84,17 +93,32 @@ def bare(worker: TokenizeWorker, job: TokenizeJob, step: int = 1, first: int = 0
     return time.perf_counter() - started
 
 
-def _half(job: TokenizeJob, first: int, ready: Barrier) -> float:
+def _share(job: TokenizeJob, of: int, first: int, ready: Barrier) -> float:
     worker = job.open()
     ready.wait()
-    return bare(worker, job, 2, first)
+    return bare(worker, job, of, first)
 
 
-def side_by_side(job: TokenizeJob) -> float:
-    """Seconds until the slower of two bare loops, in processes of their own, has done its half."""
-    with multiprocessing.Manager() as manager, multiprocessing.get_context("spawn").Pool(2) as pool:
-        ready = manager.Barrier(2)
-        return max(pool.starmap(_half, [(job, first, ready) for first in (0, 1)], chunksize=1))
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Processes started inside have these variables."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]
+
+
+def bare_loops(job: TokenizeJob, count: int, allocator: Mapping[str, str]) -> float:
+    """Seconds until the slowest of ``count`` bare loops, each in a process of its own, has done its share."""
+    with (
+        environment(allocator),
+        multiprocessing.Manager() as manager,
+        multiprocessing.get_context("spawn").Pool(count) as pool,
+    ):
+        ready = manager.Barrier(count)
+        return max(pool.starmap(_share, [(job, count, first, ready) for first in range(count)], chunksize=1))
 
 
 def pipeline(root: Path, out: Path, workers: int) -> tuple[float, float]:
@@ -108,28 +132,49 @@ def pipeline(root: Path, out: Path, workers: int) -> tuple[float, float]:
     return ended - first, first - begun
 
 
+def measured(job: TokenizeJob, root: Path, out: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """One round: seconds by row of the table, and the seconds the pipeline took to start."""
+    seconds, starts = dict[str, float](), dict[str, float]()
+    for count in (1, 2):
+        loops = f"{count} bare loop{'s' if count > 1 else ''}"
+        seconds[loops] = bare_loops(job, count, {})
+        seconds[f"{loops}, tuned allocator"] = bare_loops(job, count, ALLOCATOR)
+        workers = f"pipeline, {count} worker{'s' if count > 1 else ''}"
+        seconds[workers], starts[workers] = pipeline(root, out, count)
+    return seconds, starts
+
+
+def table(hours: float, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> Iterator[str]:
+    """Lines: medians over the rounds; ratios are taken within a round."""
+    yield f"{'':<28}{'seconds':>9}{'h/h':>8}{'of ideal':>10}{'(least, most)':>16}{'of tuned ideal':>16}{'start-up s':>12}"
+    for row in rounds[0][0]:
+        count = next(int(part) for part in row.split() if part.isdigit())
+        plain = sorted(r["1 bare loop"] / count / r[row] for r, _ in rounds)
+        tuned = median(r["1 bare loop, tuned allocator"] / count / r[row] for r, _ in rounds)
+        took, spread = median(r[row] for r, _ in rounds), f"({plain[0]:.2f}, {plain[-1]:.2f})"
+        start = f"{median(s[row] for _, s in rounds):>12.1f}" if row in rounds[0][1] else ""
+        yield (
+            f"{row:<28}{took:>9.1f}{hours * 3600 / took:>8.0f}{median(plain):>10.2f}{spread:>16}{tuned:>16.2f}{start}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=6.0, help="hours of audio")
-    hours = parser.parse_args().hours
+    parser.add_argument("--hours", type=float, default=10.0, help="hours of audio")
+    parser.add_argument("--rounds", type=int, default=1, help="times everything is measured")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder) / "corpus", Path(folder) / "out"
-        write_corpus(root, hours)
+        write_corpus(root, asked.hours)
         with opened(recipe(root, 0), str(out), Console(quiet=True)) as run:
             job = prepared(run, root)
-        worker = job.open()
-        seconds = bare(worker, job)
-        both = side_by_side(job)
-        print(f"{hours:g} h of audio, {os.cpu_count()} cores\n")
-        print(f"{'':<22}{'seconds':>9}{'h/h':>9}{'of ideal':>10}{'start-up s':>12}")
-        print(f"{'bare loop':<22}{seconds:>9.1f}{hours * 3600 / seconds:>9.0f}{'1.00':>10}{'':>12}")
-        print(f"{'two bare loops':<22}{both:>9.1f}{hours * 3600 / both:>9.0f}{seconds / 2 / both:>10.2f}")
-        for workers in (1, 2):
-            took, start = pipeline(root, out, workers)
-            ratio = seconds / workers / took
-            print(
-                f"{f'pipeline, {workers} worker(s)':<22}{took:>9.1f}{hours * 3600 / took:>9.0f}{ratio:>10.2f}{start:>12.1f}"
-            )
+        before = os.getloadavg()[0]
+        rounds = [measured(job, root, out) for _ in range(asked.rounds)]
+        load = f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after"
+        print(
+            f"{asked.hours:g} h of audio in {len(job.units)} units, {os.cpu_count()} cores, {asked.rounds} round(s); {load}\n"
+        )
+        print(*table(asked.hours, rounds), sep="\n")
 
 
 if __name__ == "__main__":

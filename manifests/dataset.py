@@ -6,9 +6,10 @@ Before ``dataset.json`` is there, there is no dataset. It holds nothing that dif
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, zip_longest
 from typing import Any
 
 import orjson
@@ -40,12 +41,87 @@ def read_description(out: Store) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """A random-access sequence of samples over all shards of one folder.
+
+    shards   their entries in ``dataset.json``, in order
+    """
+
+    store: Store
+    shards: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def _open(self) -> dict[int, Shard]:
+        return {}
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Cumulative sample counts."""
+        return list(accumulate(shard["samples"] for shard in self.shards))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def shard(self, number: int) -> Shard:
+        """The reader of shard ``number``, opened once."""
+        if number not in self._open:
+            self._open[number] = Shard(self.store, self.shards[number]["name"].removesuffix(".tar"))
+        return self._open[number]
+
+    def __getitem__(self, i: int) -> Sample:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        i %= len(self)
+        number = bisect_right(self._ends, i)
+        return self.shard(number)[i - (self._ends[number - 1] if number else 0)]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number in range(len(self.shards)):
+            yield from self.shard(number)
+
+    def find(self, key: str) -> Sample | None:
+        """The sample with this key, or None."""
+        for number in range(len(self.shards)):
+            if (i := self.shard(number).position(key)) is not None:
+                return self.shard(number)[i]
+        return None
+
+
+@dataclass(frozen=True)
+class SideSamples(Samples):
+    """What lies beside the samples of a dataset, in shards of its own: same keys, same order, so the same index.
+
+    Raises :class:`DatasetError` where a shard's keys are not those of the shard it lies beside.
+    """
+
+    beside: Samples
+
+    def __post_init__(self) -> None:
+        counts, wanted = ([shard["samples"] for shard in shards] for shards in (self.shards, self.beside.shards))
+        if counts != wanted:
+            raise DatasetError(f"{self.store.root}: {sum(counts)} samples in {len(counts)} shards lie beside "
+                               f"{sum(wanted)} in {len(wanted)}, and not one beside one")  # fmt: skip
+
+    def shard(self, number: int) -> Shard:
+        """The reader of shard ``number``, its keys compared when it is opened."""
+        known = number in self._open
+        shard = super().shard(number)
+        if not known and shard.keys != (wanted := self.beside.shard(number).keys):
+            del self._open[number]
+            own, its = next(pair for pair in zip_longest(shard.keys, wanted) if pair[0] != pair[1])
+            raise DatasetError(f"{self.store.root}/{shard.name}: holds {own} where the sample beside it is {its}")
+        return shard
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A finished dataset: a random-access sequence of samples over all its token shards.
 
     >>> data = Dataset.open("out")
     >>> data[0].arrays["speech"].shape, data[0].meta["text"]
     ((57, 1), 'okay i set a timer for ten minutes')
+    >>> data.masks[0].key == data[0].key, data.masks[0].arrays["hierarchical"].shape
+    (True, (16, 1, 8))
     """
 
     store: Store
@@ -62,42 +138,34 @@ class Dataset:
         return self.store.sub(self.description["tokens"]["folder"])
 
     @cached_property
-    def _shards(self) -> dict[str, Shard]:
-        return {}
+    def samples(self) -> Samples:
+        return Samples(self.tokens, self.description["tokens"]["shards"])
 
     @cached_property
-    def _ends(self) -> list[int]:
-        """Cumulative sample counts."""
-        ends, total = [], 0
-        for shard in self.description["tokens"]["shards"]:
-            total += shard["samples"]
-            ends.append(total)
-        return ends
+    def masks(self) -> SideSamples:
+        """The masks of every sample, by the same index (docs/data-format.md). Raises :class:`DatasetError` for none."""
+        return self.side("masks")
+
+    def side(self, stage: str) -> SideSamples:
+        """The side shards of a stage. Raises :class:`DatasetError` where there are none, or they belong to other samples."""
+        about = self.description.get(stage)
+        if not about:
+            raise DatasetError(f"{self.store.root}: this dataset has no {stage}: its recipe did not ask for them")
+        return SideSamples(self.store.sub(about["folder"]), about["shards"], self.samples)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self.samples)
 
     def shard(self, number: int) -> Shard:
-        """The reader of shard ``number``, opened once."""
-        stem = self.description["tokens"]["shards"][number]["name"].removesuffix(".tar")
-        if stem not in self._shards:
-            self._shards[stem] = Shard(self.tokens, stem)
-        return self._shards[stem]
+        """The reader of token shard ``number``, opened once."""
+        return self.samples.shard(number)
 
     def __getitem__(self, i: int) -> Sample:
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)}")
-        i %= len(self)
-        number = bisect_right(self._ends, i)
-        return self.shard(number)[i - (self._ends[number - 1] if number else 0)]
+        return self.samples[i]
 
     def __iter__(self) -> Iterator[Sample]:
-        for number in range(len(self._ends)):
-            yield from self.shard(number)
+        return iter(self.samples)
 
     def find(self, key: str) -> Sample | None:
         """The sample with this key, or None."""
-        for number in range(len(self._ends)):
-            if (i := self.shard(number).position(key)) is not None:
-                return self.shard(number)[i]
-        return None
+        return self.samples.find(key)

@@ -6,28 +6,32 @@ Everything but the ``run`` and ``report`` blocks decides bytes and enters finger
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from manifests.corpora import LAYOUTS, AnyCorpus
+from manifests import recipe_file
+from manifests.corpora import AnyCorpus
+from manifests.recipe_file import RecipeError
 from manifests.settings.base import Settings
 from manifests.settings.clean import CleanSettings
+from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
-from manifests.settings.speech import GivenSettings, PatchesSettings, SpeechSettings
+from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.text import TextSettings
 from manifests.splits import SplitSettings
 
+READ_BY = {
+    "tokens": ("name", "corpus", "plan", "split", "clean", "speech", "text"),
+    "masks": ("mask",),
+}
 SHIPPED = Path(__file__).parent / "recipes"
 
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used: one line per fault, each says where, why and what to do."""
+__all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
 
 
 class Recipe(Settings):
@@ -40,14 +44,18 @@ class Recipe(Settings):
     clean: CleanSettings = CleanSettings()
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
     text: TextSettings = Field(default_factory=TextSettings)
+    mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
-    def deciding(self) -> dict[str, Any]:
-        """The part that decides bytes, as JSON: without ``run``, ``report`` and where the corpus happens to lie."""
+    def deciding(self, stage: str | None = None) -> dict[str, Any]:
+        """The part that decides bytes, as JSON: without ``run``, ``report`` and where the corpus happens to lie.
+
+        Of one stage: the blocks that it reads itself; what it reads of other stages comes with their names.
+        """
         value = self.model_dump(mode="json", exclude={"run", "report"})
         value["corpus"].pop("root")
-        return value
+        return value if stage is None else {block: value[block] for block in READ_BY[stage]}
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -55,94 +63,22 @@ class Recipe(Settings):
 
 def shipped() -> list[str]:
     """The names of the recipes that come with the project."""
-    return sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+    return recipe_file.shipped(SHIPPED)
 
 
 def find(recipe: str) -> Path:
     """The file of a recipe given by path or by the name of a shipped one. Raises :class:`RecipeError`."""
-    path = Path(recipe)
-    if path.is_file():
-        return path
-    if (SHIPPED / f"{recipe}.yaml").is_file():
-        return SHIPPED / f"{recipe}.yaml"
-    near = difflib.get_close_matches(recipe, shipped(), 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; shipped recipes: {', '.join(shipped())}"
-    raise RecipeError(f"no recipe file {recipe!r}{hint}")
-
-
-def _set(value: dict[str, Any], assignment: str) -> None:
-    dotted, equals, text = assignment.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {assignment}: write it as block.key=value")
-    *blocks, key = dotted.strip().split(".")
-    for block in blocks:
-        value = value.setdefault(block, {})
-        if not isinstance(value, dict):
-            raise RecipeError(f"--set {assignment}: {block} is a value, not a block")
-    try:
-        value[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {assignment}: not YAML: {' '.join(str(error).split())}") from None
+    return recipe_file.find(recipe, SHIPPED)
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read, override and check a recipe. Raises :class:`RecipeError` with one line per fault."""
     path = find(recipe)
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of blocks, this is a {type(value).__name__}")
-    for assignment in overrides:
-        _set(value, assignment)
-    return parse(value, str(path))
+    return parse(recipe_file.read(path, overrides), str(path))
 
 
 def parse(value: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A checked recipe from its mapping; a ``speech`` block without ``name`` is the embedded tokenizer's. Raises :class:`RecipeError`."""
     if isinstance(value.get("speech"), Mapping):
         value = {**value, "speech": {"name": "patches", **value["speech"]}}
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        raise RecipeError("\n".join(_explain(where, value, fault) for fault in error.errors())) from None
-
-
-def _explain(where: str, value: Mapping[str, Any], fault: Any) -> str:
-    """One line for one pydantic fault: place, what is wrong, and the nearest valid key or value."""
-    parts = [str(p) for p in fault["loc"] if p not in LAYOUTS and p not in ("patches", "given")]
-    place, kind = ".".join(parts), fault["type"]
-    if kind == "extra_forbidden":
-        keys = _keys_at(value, parts[:-1])
-        near = difflib.get_close_matches(parts[-1], keys, 1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*parts[:-1], near[0]])}?" if near else f"valid keys: {', '.join(keys)}"
-        return f"{where}: {place}: unknown key; {hint}"
-    if kind == "union_tag_invalid":
-        known = [t.strip(" '") for t in str(fault["ctx"]["expected_tags"]).split(",")]
-        near = difflib.get_close_matches(str(fault["ctx"]["tag"]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
-        return f"{where}: {place}: no such kind {fault['ctx']['tag']!r}; {hint}"
-    if kind == "union_tag_not_found":
-        return f"{where}: {place}: say which kind with {fault['ctx']['discriminator']}"
-    return f"{where}: {place or 'recipe'}: {fault['msg']} (got {fault['input']!r})"
-
-
-def _keys_at(value: Mapping[str, Any], parts: list[str]) -> list[str]:
-    """The valid keys of the block at ``parts``."""
-    if not parts:
-        return list(Recipe.model_fields)
-    block = value.get(parts[0])
-    tag = block.get("layout" if parts[0] == "corpus" else "name") if isinstance(block, Mapping) else None
-    model: Any
-    if parts[0] == "corpus":
-        model = LAYOUTS.get(str(tag))
-    elif parts[0] == "speech":
-        model = GivenSettings if tag == "given" else PatchesSettings
-    else:
-        model = Recipe.model_fields[parts[0]].annotation
-    for part in parts[1:]:
-        annotation = model.model_fields[part].annotation if model else None
-        options = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
-        model = options[0] if options else None
-    return list(model.model_fields) if model else []
+    return recipe_file.check(Recipe, value, where)

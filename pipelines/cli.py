@@ -85,6 +85,125 @@ def _run_overrides(workers: int | None, address: str | None) -> list[str]:
 
 
 @app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A training recipe: path of a YAML file, or a shipped one (demo, demo-ar, demo-mtp, paper, tiny).")
+    ] = "demo",
+    dataset: OutArg = "out",
+    run: Annotated[
+        str | None, typer.Option("--out", "-o", help="Folder of the run; empty: runs/NAME, by the recipe's name.")
+    ] = None,
+    overrides: SetOpt = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share every batch; empty: one per GPU, without GPUs one.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Train on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. The folders must be shared.")
+    ] = None,
+    print_recipe: Annotated[bool, typer.Option("--print-recipe", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train a talker on a dataset: speech codes from text, by filling in masks (or frame by frame, as the recipe says).
+
+    Killed at any point, the same command goes on from the last checkpoint; Ctrl-C finishes the step and writes one. What a step
+    learns does not depend on the number of processes. Curves: tensorboard --logdir runs; figures: RUN/log.jsonl.
+
+    Examples:  speechmill train demo out -o runs/demo
+               speechmill train demo out -o runs/wide --set talker.width=512 --set train.optimiser.lr=0.001
+               torchrun --nproc-per-node 8 -m pipelines.cli train paper /data/out -o /data/runs/paper
+    """
+    from manifests.training_recipe import load
+
+    resolved = load(recipe, overrides or [])
+    if print_recipe:
+        sys.stdout.write(resolved.to_yaml())
+        return
+    from pipelines.train import run as carry_out
+    from training.run import Job
+
+    console, folder = _console(), run or f"runs/{resolved.name}"
+    outcome = carry_out(Job(resolved, dataset, folder), processes, address, console)
+    figures = "".join(f", {name} {value:.4f}" for name, value in outcome.figures.items())
+    console.print(f"done: {outcome.step} steps{figures}; talker: {outcome.checkpoint}", soft_wrap=True)
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to say, spelled as in the texts of the dataset.")],
+    run: Annotated[str, typer.Option(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
+    out: Annotated[str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")] = "out.wav",
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps of each block.")] = 4,
+    decoder: Annotated[str | None, typer.Option(help="block, ar or mtp; empty: what the run was trained for.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Order in which a block is revealed (even, pmi, left_to_right, ...); of mtp: which guesses are kept.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Write sound block by block, and say when the first left.")] = False,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest codes.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of draws, where the temperature is above 0.")] = 0,
+    max_seconds: Annotated[float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")] = 30.0,
+) -> None:
+    """Let a trained talker say a text.
+
+    Examples:  speechmill say "turn on the kitchen lights" --run runs/demo --steps 4 -o out.wav
+               speechmill say "turn on the kitchen lights" --stream -o - | aplay -f S16_LE -r 16000
+    """
+    from pipelines.say import say_into
+    from pipelines.voice.voice import Manner
+
+    say_into(run, text, Manner(decoder, steps, policy, temperature, seed, max_seconds), out, stream, _console())
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
+    ar: Annotated[str | None, typer.Option("--ar", help="Run of an autoregressive talker to compare with.")] = None,
+    mtp: Annotated[str | None, typer.Option("--mtp", help="Run of a multi-token talker to compare with.")] = None,
+    sentences: Annotated[int, typer.Option(min=1, help="Held-out sentences.")] = 300,
+    steps: Annotated[str, typer.Option(help="Denoising steps of a block, with commas.")] = "1,2,4,8,16",
+    policies: Annotated[str, typer.Option(help="Orders in which a block is revealed, with commas.")] = "even",
+    open_vocabulary: Annotated[
+        int | None, typer.Option("--open", min=0, help="Sentences heard without a grammar, ten times the work; empty: all.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="The dataset; empty: where the run was trained.")] = "",
+    timed: Annotated[int, typer.Option(min=1, help="Sentences said alone and timed.")] = 40,
+    batch: Annotated[int, typer.Option(min=1, help="Sentences said together.")] = 32,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Judge a talker on held-out sentences: word errors, speed, entropy, by steps and against baselines.
+
+    Writes RUN/eval: index.html to look at and hear, eval.json with all figures and what was heard, eval.png. What was heard once is kept.
+
+    Examples:  speechmill eval runs/demo --ar runs/demo-ar --mtp runs/demo-mtp
+               speechmill eval runs/demo --steps 4,16 --policies even,pmi --open 0
+    """
+    from pipelines.evaluation.evaluate import Asked
+    from pipelines.evaluation.evaluate import evaluate as judge
+
+    others = tuple((kind, other) for kind, other in (("ar", ar), ("mtp", mtp)) if other is not None)
+    judge(
+        Asked(
+            run, others, data, sentences, _numbers("--steps", steps), _words(policies), open_vocabulary, timed, batch, threads, workers, seed
+        ),
+        _console(),
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, with commas between them. Raises ``SpeakError``."""
+    from pipelines.voice.errors import SpeakError
+
+    parts = _words(text)
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+        raise SpeakError(f"{option} {text}: write whole numbers from 1 with commas, as in 1,4,16")
+    return tuple(int(part) for part in parts)
+
+
+@app.command()
 def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = None, json_out: JsonOpt = False) -> None:
     """List the corpus and deal it into units, without decoding any sound: what would `data` do?"""
     from manifests.recipe import load
@@ -227,11 +346,16 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.engine.stopping import Interrupted
     from pipelines.output_lock import Locked
     from pipelines.stages.s90_dataset import Unbalanced
+    from pipelines.voice.errors import SpeakError
+    from tokenization.adapter import TokenizerError
+    from tokenization.text import TextError
     from tokenization.voices.base import VoiceError
+    from training.errors import CheckpointError, Diverged, RowsError
 
     return {
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
+        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, TextError: USAGE,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipelines.engine.progress import Events
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
 from pipelines.output_lock import output_lock
-from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s90_dataset
+from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
 
 RUN = "run.json"  # how and from where the output was made: not part of the dataset
@@ -97,7 +97,7 @@ class DataRun:
         store = self.space.store
         receipt = read_receipt(store.sub(fit), 0)
         made = [(f.name, f.sha256) for f in receipt.files] if receipt else []
-        folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding())
+        folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding("tokens"))
         job = s60_tokenize.TokenizeJob(
             store.sub(folder).root,
             store.sub(plan).root,
@@ -110,6 +110,17 @@ class DataRun:
         did["tokens"] = self.engine.run(job)
         return folder
 
+    def masked(self, tokens: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
+        """The folder of the mask shards, by the name of its stage; none where the recipe asks for no masks."""
+        settings, store = self.recipe.mask, self.space.store
+        if settings is None:
+            return {}
+        folder = self.space.folder("masks", s70_mask.VERSION, tokens, self.recipe.deciding("masks"))
+        s70_mask.forget_outdated(store.sub(folder), store.sub(tokens), units)
+        job = s70_mask.MaskJob(store.sub(folder).root, store.sub(tokens).root, settings, units)
+        did["masks"] = self.engine.run(job)
+        return {"masks": folder}
+
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
@@ -118,15 +129,25 @@ class DataRun:
         cuts, plan, units = self.planned(root, did)
         fit = self.fitted(root, plan, units, did)
         tokens = self.tokenized(root, plan, fit, units, did)
-        folders = {"plan": plan, "fit": fit, "tokens": tokens}
+        masks = self.masked(tokens, units, did)
+        folders = {"plan": plan, "fit": fit, "tokens": tokens, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
             **self._tokenizers(fit), **self._spoken(root),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
+        value |= self._masks(masks, value["tokens"]["shards"])
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
         return Result(value, did, time.monotonic() - started)
+
+    def _masks(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a reader must know of the masks."""
+        settings = self.recipe.mask
+        if settings is None:
+            return {}
+        folder = folders["masks"]
+        return {"masks": s90_dataset.describe_masks(self.space.store.sub(folder), folder, settings, shards)}
 
     def _spoken(self, root: str) -> dict[str, Any]:
         """Which engine and voices spoke the demo corpus, and which voices the recogniser did not understand."""

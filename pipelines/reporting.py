@@ -44,7 +44,8 @@ def make_report(root: str, console: Console) -> str:
 
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
-    return chain(receipts(subject.store("fit"), 1), receipts(subject.store("tokens"), len(subject.units)))
+    of_units = [stage for stage in ("tokens", "masks") if stage in subject.description["folders"]]
+    return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 
 
 def _example(subject: Subject, found: Inspection) -> Example:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from manifests.dataset import DatasetError, read_description
 from manifests.ledger import Ledger, Outcome, fold
 from manifests.receipt import FOLDER, Receipt, ReceiptError
@@ -21,7 +23,7 @@ from pipelines.stages.s30_plan import read_plan
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "fit", "tokens")
+CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks")
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,20 @@ class _Look:
                 if str(error) not in self.faults:
                     self.faults.append(str(error))
 
+    def units_made(self, folder: str | None, units: tuple[Unit, ...]) -> list[Receipt]:
+        """The receipts of the plan's units in a stage's folder."""
+        return [r for r in self.receipts(folder) if r.unit < len(units)] if folder is not None else []
+
+    def wants_masks(self, folders: Mapping[str, str]) -> bool:
+        """Whether masks are part of it: by what is there, else by the recipe of the run; before any run, they are."""
+        if "masks" in folders or not self.out.exists("run.json"):
+            return True
+        try:
+            return orjson.loads(self.out.read("run.json"))["recipe"].get("mask") is not None
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.faults.append(f"run.json: {error}")
+            return False
+
     def has_cuts(self) -> bool:
         try:
             return read_cuts(self.out.sub(CUTS)) is not None
@@ -172,13 +188,14 @@ def status(root: str) -> Status:
     look = _Look(Store(root), [])
     folders = look.folders()
     units = look.plan(folders.get("plan"))
-    made = [r for r in look.receipts(folders["tokens"]) if units and r.unit < len(units)] if "tokens" in folders else []
+    made, masks = (look.units_made(folders.get(stage), units or ()) for stage in ("tokens", "masks"))
     ingested = look.has_cuts()
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
         _fit(look, folders.get("fit")),
-        _tokens(folders.get("tokens"), units or (), made),
+        _of_units("tokens", folders.get("tokens"), units or (), made),
+        *([_of_units("masks", folders.get("masks"), units or (), masks)] if look.wants_masks(folders) else []),
     )
     finished = not look.faults and look.out.exists("dataset.json")
     return Status(root, finished, stages, _ledger(look, units, made), _hours(made), tuple(look.faults))
@@ -200,9 +217,9 @@ def _fit(look: _Look, folder: str | None) -> StageStatus:
     return StageStatus("fit", folder, 1, len(made), sum(float(r.made.get("seconds", 0.0)) for r in made))
 
 
-def _tokens(folder: str | None, units: tuple[Unit, ...], made: list[Receipt]) -> StageStatus:
+def _of_units(stage: str, folder: str | None, units: tuple[Unit, ...], made: list[Receipt]) -> StageStatus:
     took = sum(float(r.made.get("seconds", 0.0)) for r in made)
-    return StageStatus("tokens", folder, len(units), len(made), took, sum(units[r.unit].seconds for r in made))
+    return StageStatus(stage, folder, len(units), len(made), took, sum(units[r.unit].seconds for r in made))
 
 
 def _hours(made: list[Receipt]) -> dict[str, float]:

@@ -19,6 +19,9 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         table.add_row(split, *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
                       f"{int(amounts['frames']):,}", f"{int(amounts['text_tokens']):,}")  # fmt: skip
     console.print(table)
+    if "masks" in value:
+        sets = ", ".join(f"{about['views']} {name}" for name, about in value["masks"]["sets"].items())
+        console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
     ledger = value["ledger"]
     filtered, quarantined = sum(ledger["filtered"].values()), sum(ledger["quarantined"].values())
     console.print(

@@ -1,7 +1,8 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
 In this order: description, manifest, plan (made again and compared), fitted files, then unit by unit receipt, hashes, index,
-keys, samples and splits; the sums; what no receipt names; and a sample of utterances made again from their sound.
+keys, samples and splits, and the masks beside them, drawn again; the sums; what no receipt names; and a sample of utterances
+made again from their sound.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from manifests.dataset import NAME, DatasetError
 from manifests.ledger import fold
 from manifests.receipt import FOLDER, Receipt, receipt_name
 from manifests.recipe import RecipeError
-from pipelines.stages.s90_dataset import shard_entry, sum_facts
+from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
 from pipelines.verify_findings import RERUN, Fault, Findings, Progress, Verdict
 from pipelines.verify_inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
+from pipelines.verify_masks import MaskCheck
 from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, written
 from pipelines.verify_samples import Owners, UnitChecked, check_unit
 from pipelines.verify_subject import Subject
@@ -49,25 +51,34 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
-    for checked in _checked_units(subject, found, progress):
+    masks = MaskCheck.of(subject, found)
+    for checked in _checked_units(subject, masks, found, progress):
         made.append(checked.receipt)
         drawn.add(written(checked.receipt))
         damaged += [] if checked.sound else written(checked.receipt)
     with found.guard(NAME, RESTORE):
         _check_sums(subject, made, found)
-    _check_extra(subject, made, found)
+        _check_mask_part(subject, masks, found)
+    _check_extra(subject, "tokens", made, found)
+    if masks is not None:
+        masks.tell()
+        _check_extra(subject, "masks", masks.made, found)
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
     with found.guard(subject.folder("tokens"), RERUN):
         check_again(subject, picks if reencode else [], found, progress)
 
 
-def _checked_units(subject: Subject, found: Findings, progress: Progress | None) -> Iterator[UnitChecked]:
+def _checked_units(
+    subject: Subject, masks: MaskCheck | None, found: Findings, progress: Progress | None
+) -> Iterator[UnitChecked]:
     owners = Owners(OWNERS[subject.recipe.split.by])
     count = _unit_count(subject)
     for unit in range(count):
         checked: UnitChecked | None = None
         with found.guard(f"{subject.folder('tokens')}/{receipt_name(unit)}", RERUN):
             checked = check_unit(subject, unit, owners, found)
+        if masks is not None:
+            masks.check(unit, checked)
         if progress:
             progress("units", unit + 1, count)
         if checked:
@@ -94,9 +105,19 @@ def _check_sums(subject: Subject, made: list[Receipt], found: Findings) -> None:
     found.require(said["tokens"]["shards"] == shards, NAME, "its shards are not those of the receipts", RESTORE)
 
 
-def _check_extra(subject: Subject, made: list[Receipt], found: Findings) -> None:
+def _check_mask_part(subject: Subject, masks: MaskCheck | None, found: Findings) -> None:
+    """What ``dataset.json`` says of masks is what the recipe and their receipts give."""
+    said, settings = subject.description.get("masks"), subject.recipe.mask
+    if settings is None or masks is None:
+        found.require(said is None and settings is None, NAME, "its masks are not those of its recipe", RESTORE)
+        return
+    part = mask_part(subject.folder("masks"), settings, [shard_entry(receipt) for receipt in masks.made])
+    found.require(said == part, NAME, "its masks are not those of the recipe and the receipts", RESTORE)
+
+
+def _check_extra(subject: Subject, stage: str, made: list[Receipt], found: Findings) -> None:
     """Files that no receipt names: left over, harmless, out of place."""
-    folder, store = subject.folder("tokens"), subject.store("tokens")
+    folder, store = subject.folder(stage), subject.store(stage)
     named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, "quarantine.jsonl"}
     known = {receipt_name(unit) for unit in range(_unit_count(subject))}
     named |= {f"shard-{unit:06d}{suffix}" for unit in range(_unit_count(subject)) for suffix in (".tar", ".idx")}

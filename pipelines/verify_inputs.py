@@ -38,7 +38,7 @@ def check_description(subject: Subject, found: Findings) -> bool:
     )
     found.require(subject.recipe.deciding() == description["recipe"], NAME, "its recipe is not a whole one", RESTORE)
     found.require(subject.recipe.name == description["name"], NAME, "its name is not its recipe's", RESTORE)
-    found.require(_folders_agree(description), NAME, "its token folder is named in two ways", RESTORE)
+    found.require(_folders_agree(description), NAME, "a folder is named in two ways", RESTORE)
     with found.guard(RUN, RERUN):
         run = subject.run()
         if run is None:
@@ -49,7 +49,9 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    return description["tokens"].get("folder") == description["folders"].get("tokens")
+    """Tokens, and masks where there are any, lie where ``folders`` says."""
+    parts = {"tokens": description["tokens"], "masks": description.get("masks") or {}}
+    return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 
 def check_cuts(subject: Subject, found: Findings) -> list[bytes] | None:

@@ -64,8 +64,7 @@ def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> 
         "does not name its shard and index",
         LEDGER,
     )
-    damaged = check_files(subject, "tokens", receipt, found)
-    _check_index(subject, stem, damaged, found)
+    check_index(subject, "tokens", stem, check_files(subject, "tokens", receipt, found), found)
     cuts: list[dict[str, Any]] = []
     with found.guard(f"{subject.folder('plan')}", "run the recipe again"):
         cuts = list(unit_cuts(subject.store("plan"), unit))
@@ -75,9 +74,9 @@ def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> 
     return UnitChecked(receipt, len(found.faults) == before)
 
 
-def _check_index(subject: Subject, stem: str, damaged: list[str], found: Findings) -> None:
-    """The index is the one that a scan of the tar's own headers gives."""
-    store, folder = subject.store("tokens"), subject.folder("tokens")
+def check_index(subject: Subject, stage: str, stem: str, damaged: list[str], found: Findings) -> None:
+    """The index of a shard is the one that a scan of the tar's own headers gives."""
+    store, folder = subject.store(stage), subject.folder(stage)
     with found.guard(f"{folder}/{stem}.tar", REMAKE):
         rows = scan(store.read(f"{stem}.tar"), f"{stem}.tar")
         with found.guard(f"{folder}/{stem}.idx", REMAKE):
@@ -106,7 +105,7 @@ def _check_samples(
     where = f"{subject.folder('tokens')}/{stem}.tar"
     shard, written = Shard(subject.store("tokens"), stem), [o for o in receipt.outcomes if o.status == "written"]
     keys = [key_of(outcome.id) for outcome in written]
-    _check_keys(shard.keys, keys, where, found)
+    check_keys(shard.keys, keys, where, found)
     by_id, sums = {cut["id"]: cut for cut in cuts}, dict[str, Counter[str]]()
     for i, outcome in enumerate(written[: len(shard)]):
         with found.guard(where, REMAKE, shard.keys[i]):
@@ -129,7 +128,8 @@ def _add(counter: Counter[str], sample: Sample) -> None:
     counter.update(utterances=1, frames=len(sample.arrays["speech"]), text_tokens=len(sample.arrays["text"]))
 
 
-def _check_keys(found_keys: list[str], wanted: list[str], where: str, found: Findings) -> None:
+def check_keys(found_keys: list[str], wanted: list[str], where: str, found: Findings) -> None:
+    """A shard's keys are those of the written utterances, in plan order."""
     if found_keys == wanted:
         return
     for key in [k for k in wanted if k not in set(found_keys)][:20]:

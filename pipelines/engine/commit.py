@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from manifests.receipt import FileEntry, Receipt, write_receipt
+from manifests.ledger import Outcome
+from manifests.receipt import FileEntry, Receipt, read_receipt, write_receipt
 from manifests.storage import Store
 from pipelines.engine.contract import Beat, Job, Task, Worker
 
@@ -36,12 +37,14 @@ def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, An
     started = time.time()
     made = worker.process(task, beat)
     counts = _counts(made.outcomes)
+    beat(0)
     if task.only is not None:
         return counts
     store = Store(job.folder)
     crash_point("before-data")
     for name, data in made.files.items():
         store.publish(name, data)
+        beat(0)
         crash_point("between-files")
     crash_point("before-receipt")
     entries = tuple(FileEntry.of(name, data) for name, data in made.files.items())
@@ -51,7 +54,13 @@ def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, An
     return counts
 
 
-def _counts(outcomes: tuple[Any, ...]) -> dict[str, int]:
+def committed(job: Job, task: Task) -> dict[str, int] | None:
+    """The counts of a task whose receipt is written, even if whoever did it died before saying so; else None."""
+    receipt = read_receipt(Store(job.folder), task.unit.index) if task.only is None else None
+    return None if receipt is None else _counts(receipt.outcomes)
+
+
+def _counts(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
     counts = {"written": 0, "filtered": 0, "quarantined": 0}
     for outcome in outcomes:
         counts[outcome.status] += 1

@@ -12,7 +12,12 @@ from typing import Any, Protocol
 
 from manifests.ledger import Outcome
 
-Beat = Callable[[int], None]  # called with the number of utterances just finished
+Beat = Callable[[int], None]
+"""Called with the number of utterances just finished; with 0 as a sign of life between them."""
+
+
+class RunFailed(RuntimeError):
+    """A run that could not be finished: says what, why, and that a rerun resumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,11 @@ class Task:
     @property
     def count(self) -> int:
         return self.only[1] - self.only[0] if self.only else self.unit.count
+
+    @property
+    def fresh(self) -> bool:
+        """A whole unit that was never tried before: nothing speaks against it yet."""
+        return self.only is None and self.attempt == 1
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,19 @@ class Leases:
         self._running.append(task)
         return task
 
+    def ahead(self, keep: int) -> Task | None:
+        """The next task, to wait behind one that runs, or None.
+
+        Only a fresh one may wait (a probe, or a unit that met trouble, goes to a worker of its own), and only while more
+        than ``keep`` are queued: the last ones go to whoever is idle first.
+        """
+        return self.next() if len(self._queue) > keep and self._queue[0].fresh else None
+
+    def returned(self, task: Task) -> None:
+        """The task came back without having been begun: it is next again, and nothing is held against it."""
+        self._running.remove(task)
+        self._queue.appendleft(task)
+
     def completed(self, task: Task) -> None:
         self._running.remove(task)
         if task.only is None:

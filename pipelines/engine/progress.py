@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LINE_EVERY = 10.0  # seconds between plain lines
+REFRESH = 2.0  # redraws of the bar in a second: each takes time from a worker on the same core
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Meter:
                 TextColumn("{task.fields[note]}"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=REFRESH)
             self._bar.start()
             self._task = self._bar.add_task(self.stage, total=max(self.utterances, 1), note="")
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +14,15 @@ from rich.console import Console
 from manifests.receipt import FOLDER, read_receipt
 from manifests.settings.run import RunSettings
 from manifests.storage import Store, sweep_attempts
-from pipelines.engine.contract import Job, Unit
+from pipelines.engine.actors import RayPool
+from pipelines.engine.contract import Job, RunFailed, Unit
 from pipelines.engine.lease import Leases
-from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool, RayPool
+from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool
 from pipelines.engine.progress import Events, Meter
 from pipelines.engine.stopping import Interrupted, Stopping
 
-POLL_SECONDS = 0.2
-
-
-class RunFailed(RuntimeError):
-    """Units could not be done: names the first, says why, and that a rerun resumes."""
+POLL_SECONDS = 0.5  # what ends is taken at once; this is how often the rest is looked at
+PATIENCE = 30.0  # seconds without any worker until the wait is announced
 
 
 @dataclass
@@ -83,20 +83,23 @@ class Engine:
         return RayPool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
 
     def _loop(self, leases: Leases, pool: Pool, meter: Meter) -> None:
+        announce = time.monotonic() + PATIENCE
         while leases.unfinished:
             if self.stopping.now or (self.stopping.draining and not leases.running):
                 raise Interrupted(f"{meter.stage}: stopped; run again to resume")
-            if not self.stopping.draining:
-                for slot in pool.idle():
-                    if (task := leases.next()) is not None:
-                        pool.submit(slot, task)
+            if self.stopping.draining:
+                pool.recall()
+            else:
+                _lease(leases, pool)
             for event in pool.poll(POLL_SECONDS):
                 self._take(event, leases, meter)
             meter.show(pool.beats())
+            if not pool.ready and time.monotonic() > announce:
+                announce = math.inf
+                self.console.print(f"{meter.stage}: waiting for Ray to start {pool.size} workers; are there free CPUs?")
 
     def _take(self, event: Event, leases: Leases, meter: Meter) -> None:
         task = event.task
-        assert task is not None
         if event.kind == "done":
             leases.completed(task)
             if task.only is None:
@@ -105,7 +108,19 @@ class Engine:
         self.events(
             f"task_{event.kind}", stage=meter.stage, unit=task.unit.index, only=task.only, message=event.message
         )
-        if event.kind == "error":
+        if event.kind == "returned":
+            leases.returned(task)
+        elif event.kind == "error":
             leases.errored(task, event.message)
         else:
             leases.died(task, (STALLED[0] if event.kind == "stalled" else DIED[0], event.message))
+
+
+def _lease(leases: Leases, pool: Pool) -> None:
+    """A task for each idle slot, then one to wait behind each task that runs."""
+    for slot in pool.idle():
+        if (task := leases.next()) is not None:
+            pool.submit(slot, task)
+    for slot in pool.spare():
+        if (task := leases.ahead(keep=pool.size)) is not None:
+            pool.submit(slot, task)

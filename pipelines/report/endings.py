@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from manifests.ledger import Outcome
@@ -86,14 +86,6 @@ class Endings:
     def sorted_reasons(self) -> list[Reason]:
         """Filtered before quarantined, the most frequent first."""
         return sorted(self.reasons.values(), key=lambda r: (r.status, -r.count, r.code))
-
-
-def endings(receipts: Iterable[Receipt]) -> Endings:
-    """Fold receipts, one at a time."""
-    found = Endings()
-    for receipt in receipts:
-        found.add(receipt)
-    return found
 
 
 def meaning(code: str, reasons: Mapping[str, str]) -> str:

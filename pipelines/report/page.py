@@ -19,11 +19,14 @@ from manifests.receipt import Receipt
 from manifests.storage import Store
 from pipelines.report.charts import codebook_use, compact, histogram
 from pipelines.report.checks import checks
-from pipelines.report.endings import LISTED, Endings, endings, meaning
+from pipelines.report.endings import LISTED, Endings, meaning
 from pipelines.report.example import MAX_EXAMPLES, Example, show
+from pipelines.report.masks import MaskView, mask_view
 from pipelines.report.sound import FLOOR_DB
 from pipelines.report.survey import Share, Survey, survey
 from pipelines.report.timing import stage_times
+from pipelines.stages.s70_mask import STAGE as MASKS
+from pipelines.stages.s70_mask import Tally
 
 NAME = "report/index.html"
 HERE = Path(__file__).parent
@@ -46,6 +49,7 @@ class ReportInput:
     examples: Sequence[Example] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    masks: MaskView | None = None
 
 
 def collect(
@@ -53,7 +57,13 @@ def collect(
     reasons: Mapping[str, str] | None = None, extras: Mapping[str, Any] | None = None,
 ) -> ReportInput:  # fmt: skip
     """One pass over the samples and one over the receipts. Raises ``ShardError`` for a damaged shard."""
-    return ReportInput(dataset.description, survey(dataset), endings(receipts), examples, reasons or {}, extras or {})
+    ended, tally = Endings(), Tally()
+    for receipt in receipts:
+        ended.add(receipt)
+        if receipt.stage == MASKS:
+            tally.add(receipt.facts)
+    found, masks = survey(dataset), mask_view(dataset, tally)
+    return ReportInput(dataset.description, found, ended, examples, reasons or {}, extras or {}, masks)
 
 
 def printable(value: object, limit: int) -> str:
@@ -174,6 +184,7 @@ def _view(data: ReportInput) -> dict[str, Any]:
         "stages": stage_times(ended, data.extras), "voices": list(data.extras.get("voices") or ())[:VOICES],
         "recognised": data.extras.get("recognised") or {}, "shards": shards[:SHARDS], "shard_count": len(shards),
         "shard_bytes": sum(int(s["bytes"]) for s in shards), "recipe": _recipe(description), "checks": checks(data),
+        "masks": data.masks,
     }  # fmt: skip
 
 

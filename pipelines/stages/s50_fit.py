@@ -90,11 +90,14 @@ class FitWorker:
                 first = np.zeros(
                     recipe.speech.sample_rate, np.float32
                 )  # nothing here can be encoded, but all of it must be booked
-            files[CODEBOOK] = save(fit(waves if first is None else chain([first], waves), recipe.speech))
+            heard = waves if first is None else chain([first], waves)
+            files[CODEBOOK] = save(
+                fit(heard, recipe.speech, lambda *_: beat(0))
+            )  # fitting may take longer than listening
         if recipe.text.kind == "bpe":
             from tokenization.text import fit_text
 
-            files[TEXT] = fit_text(self._texts(), recipe.text)
+            files[TEXT] = fit_text(self._texts(beat), recipe.text)
         else:
             from tokenization.text import load_text
 
@@ -119,9 +122,10 @@ class FitWorker:
                     yield from (side.wave_T for side in heard.sides)
             beat(1)
 
-    def _texts(self) -> Iterator[str]:
+    def _texts(self, beat: Beat) -> Iterator[str]:
         """Texts of the training split, from the whole plan."""
         for unit in self.job.plan_units:
+            beat(0)
             for cut in unit_cuts(Store(self.job.plan), unit.index):
                 utterance = from_cut(cut)
                 if utterance.fault or split_of(utterance, self.job.recipe.split) != "train":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from manifests.dataset import FORMAT, NAME
 from manifests.fingerprint import pretty
 from manifests.ledger import Ledger, fold
 from manifests.receipt import Receipt, receipts
+from manifests.settings.mask import MaskSettings
 from manifests.storage import Store
 
 
@@ -49,6 +50,30 @@ def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> 
     shards = [shard_entry(r) for r in made]
     return {"format": FORMAT, **about, "ledger": ledger.to_json(), "splits": splits, "parity": parity,
             "tokens": {"folder": about["folders"]["tokens"], "shards": shards}}  # fmt: skip
+
+
+def describe_masks(
+    masks: Store, folder: str, settings: MaskSettings, tokens: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The ``masks`` part of ``dataset.json``: what lies in the side shards beside the shards of ``tokens``.
+
+    Raises :class:`Unbalanced` where a side shard is missing, or holds more or fewer samples than the one it lies beside.
+    """
+    shards = [shard_entry(r) for r in receipts(masks, len(tokens))]
+    if [s["samples"] for s in shards] != [s["samples"] for s in tokens]:
+        raise Unbalanced(
+            f"{folder}: its {len(shards)} shards do not hold the samples of the {len(tokens)} token shards"
+        )
+    return mask_part(folder, settings, shards)
+
+
+def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """How ``dataset.json`` tells of masks."""
+    sets = {
+        name: {"views": s.views, "planes": s.planes, "complementary": s.complementary, "schemes": list(s.names)}
+        for name, s in settings.sets.items()
+    }
+    return {"folder": folder, "block": settings.block, "seed": settings.seed, "sets": sets, "shards": shards}
 
 
 def publish(out: Store, description: dict[str, Any]) -> bool:

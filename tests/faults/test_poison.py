@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from manifests.ledger import fold
-from manifests.receipt import receipts
-from manifests.settings.run import RunSettings
-from manifests.storage import Store
 from pipelines.cluster import Cluster
-from pipelines.engine.contract import Unit
-from pipelines.engine.progress import Events
-from pipelines.engine.run import Engine, RunFailed
-from pipelines.engine.stopping import Stopping
-from tests.faults.toy import ToyJob
+from pipelines.engine.contract import RunFailed, Unit
+from tests.faults.toy import ToyJob, ends, engine
 
 UNITS = tuple(Unit(k, 8, 8.0) for k in range(3))
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    found = Cluster(RunSettings(workers=2))
-    found.start()
-    yield found
-    found.stop()
-
-
-def engine(cluster: Cluster, tmp_path: Path, **settings: object) -> Engine:
-    resolved = RunSettings.model_validate({"workers": 2, "stall_seconds": 60, "error_retries": 1, **settings})
-    return Engine(resolved, Console(quiet=True), Events(tmp_path / "events.jsonl"), Stopping(1), cluster.start)
-
-
-def ends(job: ToyJob) -> dict[str, str]:
-    """Reason (or "written") by utterance, over all receipts; the ledger must balance."""
-    outcomes = [o for r in receipts(Store(job.folder), len(job.units)) for o in r.outcomes]
-    assert fold(sum(u.count for u in job.units), outcomes).settled
-    return {o.id: o.reason or "written" for o in outcomes}
 
 
 def test_an_utterance_that_crashes_its_worker_is_found_and_quarantined(cluster: Cluster, tmp_path: Path) -> None:
@@ -77,3 +48,10 @@ def test_an_error_that_is_no_utterances_fault_is_retried_then_fails_the_run_and_
     mended = ToyJob(job.folder, UNITS)
     assert engine(cluster, tmp_path).run(mended) == 1
     assert set(ends(mended).values()) == {"written"}
+
+
+def test_signs_of_life_keep_a_worker_that_finishes_no_utterance_for_long(cluster: Cluster, tmp_path: Path) -> None:
+    job = ToyJob(str(tmp_path / "toy"), (Unit(0, 1, 1.0),), {(0, 0): "busy:5"})
+    engine(cluster, tmp_path, stall_seconds=2, attempts=1).run(job)
+    assert ends(job) == {"0-0": "written"}
+    assert "task_" not in (tmp_path / "events.jsonl").read_text()

@@ -12,6 +12,10 @@ from manifests.recipe import RecipeError, find, load, parse, shipped
 SMALL = {"corpus": {"layout": "folder", "root": "somewhere"}}
 
 
+def masks(**sets: object) -> dict:
+    return {**SMALL, "mask": {"sets": sets}}
+
+
 def written(tmp_path: Path, text: str) -> str:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
@@ -28,6 +32,19 @@ def written(tmp_path: Path, text: str) -> str:
         ({"corpus": {"layout": "librispeach"}}, "did you mean librispeech?"),
         ({"corpus": {"root": "x"}}, "corpus: say which kind with 'layout'"),
         ({**SMALL, "zzzzzz": 1}, "valid keys: name, corpus, plan"),
+        (
+            masks(bernoulli={"views": 2, "view": 3, "mix": [{"noise": "bernoulli"}]}),
+            "did you mean mask.sets.bernoulli.views?",
+        ),
+        (
+            masks(a={"views": 2, "mix": [{"noise": "bernouli"}]}),
+            "mask.sets.a.mix.0: no such kind 'bernouli'; did you mean bernoulli?",
+        ),
+        (
+            masks(a={"views": 2, "mix": [{"noise": "full_block", "tokens": 1}]}),
+            "mask.sets.a.mix.0.tokens: unknown key; valid keys: weight",
+        ),
+        (masks(a={"views": 2, "mix": [{}]}), "mask.sets.a.mix.0: say which kind with 'noise'"),
         ({}, "corpus"),
     ],
 )
@@ -45,6 +62,14 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(value: dict, line: s
         ({**SMALL, "run": {"attempts": 0}}, "run.attempts"),
         ({**SMALL, "split": {"by": "weather"}}, "split.by"),
         ({**SMALL, "plan": [1]}, "plan"),
+        (masks(), "mask.sets"),
+        (masks(Loud={"views": 2, "mix": [{"noise": "bernoulli"}]}), r"mask.sets.Loud.\[key\]"),
+        (masks(a_name_of_15_ab={"views": 2, "mix": [{"noise": "bernoulli"}]}), r"mask.sets.a_name_of_15_ab.\[key\]"),
+        (masks(a={"views": 0, "mix": [{"noise": "bernoulli"}]}), "mask.sets.a.views"),
+        (masks(a={"views": 2, "mix": []}), "mask.sets.a.mix"),
+        (masks(a={"views": 2, "mix": [{"noise": "bernoulli", "weight": 0}]}), "mask.sets.a.mix.0.weight"),
+        (masks(a={"views": 2, "mix": [{"noise": "bernoulli", "tokens": [0.5, 0.3]}]}), "mask.sets.a.mix.0.tokens"),
+        (masks(a={"views": 2, "mix": [{"noise": "bernoulli", "replace": [0.5, 1.3]}]}), "mask.sets.a.mix.0.replace.1"),
     ],
 )
 def test_a_value_of_another_kind_is_named_by_place_and_value(value: dict, place: str) -> None:
@@ -95,6 +120,27 @@ def test_how_it_is_run_and_where_the_corpus_lies_decide_no_byte() -> None:
     )
     assert one.deciding() == other.deciding()
     assert one.deciding() != parse({**SMALL, "plan": {"seed": 1}}).deciding()
+
+
+def test_a_stage_is_decided_by_its_own_blocks() -> None:
+    one, other = parse(SMALL), parse({**SMALL, "mask": {"seed": 1}})
+    assert one.deciding("tokens") == other.deciding("tokens")
+    assert one.deciding("masks") != other.deciding("masks")
+    read = {block for stage in ("tokens", "masks") for block in one.deciding(stage)}
+    assert read == set(one.deciding()), "every block that decides bytes is read by a stage"
+    assert parse({**SMALL, "mask": None}).deciding("masks") == {"mask": None}
+
+
+def test_complementary_views_come_in_pairs() -> None:
+    with pytest.raises(RecipeError, match=r"mask\.sets\.a: .*must be even, not 3"):
+        parse(masks(a={"views": 3, "complementary": True, "mix": [{"noise": "bernoulli"}]}))
+
+
+def test_entries_of_a_mix_have_names_of_their_own() -> None:
+    mix = [{"noise": "bernoulli"}, {"noise": "full_block"}, {"noise": "bernoulli", "tokens": [0.1, 0.2]}]
+    settings = parse(masks(a={"views": 3, "mix": mix})).mask
+    assert settings is not None
+    assert settings.sets["a"].names == ("bernoulli_1", "full_block", "bernoulli_2")
 
 
 def test_a_recipe_written_out_is_the_same_recipe(tmp_path: Path) -> None:

@@ -21,10 +21,17 @@ from pipelines.stages.s20_ingest import cut_lines, ingest
 from pipelines.stages.s30_plan import write_plan
 from pipelines.stages.s50_fit import FitJob
 from pipelines.stages.s60_tokenize import TokenizeJob
-from pipelines.stages.s90_dataset import describe, publish
+from pipelines.stages.s70_mask import MaskJob
+from pipelines.stages.s90_dataset import describe, describe_masks, publish
 
 RATE = 16_000
-FOLDERS = {"plan": "plan-0", "fit": "fit-0", "tokens": "tokens-0"}
+SETS = {
+    "plain": {"views": 3, "mix": [{"noise": "bernoulli"}]},
+    "mixed": {"views": 4, "complementary": True, "mix": [
+        {"noise": "hierarchical", "full": 0.2, "replace": [0.1, 0.2]}, {"noise": "full_block"}, {"noise": "left_to_right"},
+    ]},
+}  # fmt: skip
+FOLDERS = {"plan": "plan-0", "fit": "fit-0", "tokens": "tokens-0", "masks": "masks-0"}
 
 
 def speechlike(seed: int, seconds: float) -> np.ndarray:
@@ -61,6 +68,7 @@ def small_recipe(root: Path) -> Recipe:
         "split": {"by": "speaker", "dev": 0.25, "test": 0.0},
         "speech": {"name": "patches", "codebook_size": 16, "pca": 8, "fit_seconds": 10, "iterations": 2, "griffin_lim": 2},
         "text": {"vocab_size": 270},
+        "mask": {"block": 8, "sets": SETS},
     })  # fmt: skip
 
 
@@ -83,15 +91,19 @@ def do_units(job: Job, count: int | None = None) -> None:
 
 
 def finish(out: str, job: TokenizeJob) -> None:
-    """Fold the receipts into ``dataset.json``."""
-    store, worker = Store(out), job.open()
+    """Draw masks and fold the receipts into ``dataset.json``."""
+    store, worker, masks = Store(out), job.open(), job.recipe.mask
+    assert masks is not None
+    do_units(MaskJob(store.sub(FOLDERS["masks"]).root, job.folder, masks, job.units))
     cuts = orjson.loads(store.read("cuts/cuts.json"))
     about = {
         "name": job.recipe.name, "recipe": job.recipe.deciding(), "speech": worker.tokenizer.spec.to_json(),
         "text": {"checksum": worker.text.checksum, "vocab_size": worker.text.vocab_size},
         "folders": FOLDERS, "cuts": {k: cuts[k] for k in ("sha256", "utterances", "seconds")},
     }  # fmt: skip
-    publish(store, describe(store.sub(FOLDERS["tokens"]), len(job.units), cuts["utterances"], about))
+    value = describe(store.sub(FOLDERS["tokens"]), len(job.units), cuts["utterances"], about)
+    beside = describe_masks(store.sub(FOLDERS["masks"]), FOLDERS["masks"], masks, value["tokens"]["shards"])
+    publish(store, {**value, "masks": beside})
 
 
 def make_dataset(folder: Path) -> str:

@@ -48,6 +48,25 @@ class Run(RuleBasedStateMachine):
             self.running.append(task)
             self.leased[task.unit.index] += 1
 
+    @rule(keep=st.integers(0, 3))
+    def lease_ahead(self, keep: int) -> None:
+        if (task := self.leases.ahead(keep)) is not None:
+            assert task.fresh, "a probe, or a unit in doubt, was made to wait"
+            self.running.append(task)
+            self.leased[task.unit.index] += 1
+
+    @precondition(lambda self: any(t.fresh for t in self.running))
+    @rule(which=st.integers(0, 99))
+    def give_back(self, which: int) -> None:
+        able = [t for t in self.running if t.fresh]
+        task = able[which % len(able)]
+        self.running.remove(task)
+        self.leased[task.unit.index] -= 1
+        self.leases.returned(task)
+        again = self.leases.next()
+        assert again is task, "what came back is not next"
+        self.leases.returned(again)
+
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 99))
     def end(self, which: int) -> None:
@@ -139,6 +158,21 @@ def test_a_unit_that_always_dies_without_a_culprit_is_given_up_and_the_others_ar
     assert list(leases.failed) == [0]
     assert "no single utterance" in leases.failed[0]
     assert leases.done == 1
+
+
+def test_only_fresh_units_wait_and_the_last_ones_are_kept_for_whoever_is_idle() -> None:
+    leases = Leases.over([Unit(k, 4, 1.0) for k in range(4)], 1, 0)
+    first, waiting = leases.next(), leases.ahead(keep=2)
+    assert first is not None
+    assert waiting is not None
+    assert waiting.unit.index == 1
+    assert leases.ahead(keep=2) is None
+    leases.died(first, DIED)  # its halves are next: as probes, they never wait
+    assert leases.ahead(keep=0) is None
+    leases.returned(waiting)
+    again = leases.next()
+    assert again is waiting
+    assert leases.running == 1
 
 
 def test_errors_are_retried_so_often_and_then_fail_the_unit_without_blaming_an_utterance() -> None:

@@ -38,7 +38,7 @@ def test_an_empty_root_has_every_stage_before_it(tmp_path: Path) -> None:
     assert not seen.finished
     assert seen.ledger is None
     assert [(s.stage, s.done, s.folder) for s in seen.stages] == [
-        (n, 0, None) for n in ("ingest", "plan", "fit", "tokens")
+        (n, 0, None) for n in ("ingest", "plan", "fit", "tokens", "masks")
     ]
 
 
@@ -62,6 +62,7 @@ def test_a_finished_run_has_nothing_pending_and_its_reasons_are_counted(roots: d
     assert (seen.ledger.planned, seen.ledger.written, seen.ledger.pending) == (18, 16, 0)
     assert sum(seen.ledger.filtered.values()) == sum(seen.ledger.quarantined.values()) == 1
     assert all(s.done == s.units for s in seen.stages)
+    assert [s.stage for s in seen.stages] == ["ingest", "plan", "fit", "tokens", "masks"]
 
 
 def test_hours_by_split_are_the_hours_of_the_tokens(roots: dict[str, str]) -> None:
@@ -90,10 +91,26 @@ def test_it_is_json_and_it_can_be_printed(roots: dict[str, str]) -> None:
         seen.render(Console(file=paper, width=160))
         assert "pending" in paper.getvalue()
         assert "tokens-0" in paper.getvalue()
+        assert ("masks-0" in paper.getvalue()) == (root == roots["whole"])
+
+
+def test_a_run_that_asks_for_no_masks_shows_no_stage_of_them(roots: dict[str, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(roots["half"], tmp_path / "out"))
+    assert stage(str(root), "masks").done == 0
+    run = json.loads((root / "run.json").read_bytes())
+    (root / "run.json").write_text(json.dumps({**run, "recipe": {**run["recipe"], "mask": None}}))
+    assert [s.stage for s in status(str(root)).stages] == ["ingest", "plan", "fit", "tokens"]
 
 
 @pytest.mark.parametrize(
-    "name", ["tokens-0/receipts/unit-000000.json", "plan-0/plan.json", "cuts/cuts.json", "dataset.json"]
+    "name",
+    [
+        "tokens-0/receipts/unit-000000.json",
+        "plan-0/plan.json",
+        "cuts/cuts.json",
+        "dataset.json",
+        "masks-0/receipts/unit-000000.json",
+    ],
 )
 def test_a_damaged_file_is_listed_and_the_rest_is_still_shown(roots: dict[str, str], tmp_path: Path, name: str) -> None:
     root = shutil.copytree(roots["whole"], tmp_path / "out")

@@ -153,6 +153,9 @@ def publish_shard(out: Path, stem: str, unit: int, tar: bytes, index: bytes) -> 
     assert receipt is not None
     entries = (FileEntry.of(f"{stem}.tar", tar), FileEntry.of(f"{stem}.idx", index))
     write_receipt(store, replace(receipt, files=entries))
+    side = read_receipt(masks := Store(str(out / FOLDERS["masks"])), unit)
+    assert side is not None
+    write_receipt(masks, replace(side, facts={**side.facts, "beside": entries[0].sha256}))
     description = orjson.loads((out / "dataset.json").read_bytes())
     entry = description["tokens"]["shards"][unit]
     entry |= {"bytes": len(tar), "sha256": entries[0].sha256, "index_sha256": entries[1].sha256}

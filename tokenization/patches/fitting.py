@@ -29,7 +29,8 @@ RATE = 25  # patches per second
 RIDGE = 1e-3  # of the smoother, as a part of the mean variance
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much (0: not known)."""
+"""Called with what is being done, how much of it is done, and of how much (0: not known); often, also between steps, as a
+sign of life."""
 
 
 def _quiet(what: str, done: int, of: int) -> None:
@@ -95,15 +96,17 @@ def _filled(rows: Ints, size: int) -> Ints:
     return rows[np.arange(size) % len(rows)]
 
 
-def _books(points_PZ: Ints, settings: PatchesSettings, progress: Progress) -> list[Ints]:
-    """The live centroids of each codebook, each fitted on what the earlier ones left."""
+def _books(points_PZ: Ints, settings: PatchesSettings, progress: Progress) -> tuple[list[Ints], Codes]:
+    """The live centroids of each codebook, each fitted on what the earlier ones left; and ``codes_PQ``."""
     books, rest_PZ = [], points_PZ
+    codes_PQ = np.empty((len(points_PZ), settings.codebooks), dtype=np.uint16)
     for book in range(settings.codebooks):
         tick = partial(progress, f"codebook {book + 1} of {settings.codebooks}")
         live_KZ = kmeans(rest_PZ, settings.codebook_size, settings.iterations, settings.seed + book, tick)
-        rest_PZ = rest_PZ - live_KZ[nearest(rest_PZ, live_KZ)]
+        labels_P = nearest(rest_PZ, live_KZ, partial(tick, settings.iterations, settings.iterations))
+        rest_PZ, codes_PQ[:, book] = rest_PZ - live_KZ[labels_P], labels_P
         books.append(live_KZ)
-    return books
+    return books, codes_PQ
 
 
 def _tables(levels_PD: Ints, codes_PQ: Codes, size: int) -> Ints:
@@ -154,9 +157,9 @@ def fit(waves: Iterable[Wave], settings: PatchesSettings, progress: Progress | N
     none = np.zeros((0, 0), dtype=np.int16)
     axes = PatchesCodebook(mean_D, basis_DZ, none, none, none, settings.encoding())
     points_PZ = axes.project(heard.levels_PD)
-    live = _books(points_PZ, settings, told)
+    live, codes_PQ = _books(points_PZ, settings, told)
     coder = replace(axes, centroids_QKZ=np.stack([_filled(book, settings.codebook_size) for book in live]))
-    return _completed(coder, heard, coder.quantize(points_PZ), live)
+    return _completed(coder, heard, codes_PQ, live)
 
 
 def _completed(coder: PatchesCodebook, heard: Sample, codes_PQ: Codes, live: list[Ints]) -> PatchesCodebook:

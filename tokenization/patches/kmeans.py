@@ -9,6 +9,7 @@ Shapes: N points, K centroids, Z dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int16]
 Labels = npt.NDArray[np.int64]
 Tick = Callable[[int, int], None]
+"""Called with the rounds done, and of how many; many times in a round, as a sign of life."""
 
 ROWS = 1024  # points compared at once: bounds the memory of a search
 EXACT_FLOAT32 = 2**23  # halves below it are exact in float32
@@ -28,8 +30,11 @@ def _exact_type(points_NZ: Ints, centroids_KZ: Ints) -> npt.DTypeLike:
     return np.float32 if longest_K * (longest_N + longest_K / 2) < EXACT_FLOAT32 else np.float64
 
 
-def nearest(points_NZ: Ints, centroids_KZ: Ints) -> Labels:
-    """``labels_N``: the nearest centroid of each point, the first of equally near ones. Exact."""
+def nearest(points_NZ: Ints, centroids_KZ: Ints, alive: Callable[[], None] = lambda: None) -> Labels:
+    """``labels_N``: the nearest centroid of each point, the first of equally near ones. Exact.
+
+    Calls ``alive`` after every :data:`ROWS` points.
+    """
     kind = _exact_type(points_NZ, centroids_KZ)
     centroids_ZK = np.ascontiguousarray(centroids_KZ.T, dtype=kind)
     half_K = (centroids_ZK**2).sum(axis=0) / 2
@@ -37,6 +42,7 @@ def nearest(points_NZ: Ints, centroids_KZ: Ints) -> Labels:
     for start in range(0, len(points_NZ), ROWS):
         scores_RK = points_NZ[start : start + ROWS].astype(kind) @ centroids_ZK - half_K
         labels_N[start : start + ROWS] = scores_RK.argmax(axis=1)
+        alive()
     return labels_N
 
 
@@ -84,9 +90,9 @@ def kmeans(points_NZ: Ints, size: int, iterations: int, seed: int, tick: Tick = 
     draw = np.random.Generator(np.random.Philox(seed))
     centroids_KZ = distinct_UZ[np.sort(draw.permutation(len(distinct_UZ))[:size])]
     for done in range(iterations):
-        labels_N = nearest(points_NZ, centroids_KZ)
+        labels_N = nearest(points_NZ, centroids_KZ, partial(tick, done, iterations))
         centroids_KZ = means(points_NZ, labels_N, len(centroids_KZ), centroids_KZ)
         if done < iterations - 1:
             centroids_KZ = revived(points_NZ, centroids_KZ, labels_N)
         tick(done + 1, iterations)
-    return centroids_KZ[np.unique(nearest(points_NZ, centroids_KZ))]
+    return centroids_KZ[np.unique(nearest(points_NZ, centroids_KZ, partial(tick, iterations, iterations)))]

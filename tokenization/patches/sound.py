@@ -52,17 +52,34 @@ def synthesise(spectra_SW: Complex, spectrum: Spectrum) -> Float:
     return wave.reshape(-1)
 
 
-def recover(magnitudes_SW: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Float:
-    """A waveform with about these magnitudes, with one margin at both ends."""
-    phases = np.random.Generator(np.random.Philox(0)).uniform(-np.pi, np.pi, magnitudes_SW.shape)
-    spectra_SW = (magnitudes_SW * np.exp(1j * phases)).astype(np.complex128)
-    last_SW = np.zeros_like(spectra_SW)
+def start_phases(draws: np.random.Generator, count: int, spectrum: Spectrum) -> Complex:
+    """``phases_SW``: unit phases of the next ``count`` spectra of an utterance; its draws begin with :func:`phase_draws`."""
+    return np.exp(1j * draws.uniform(-np.pi, np.pi, (count, spectrum.hop // 2 + 1)))
+
+
+def phase_draws() -> np.random.Generator:
+    """The draws of start phases, the same for every utterance."""
+    return np.random.Generator(np.random.Philox(0))
+
+
+def settled(
+    spectra_SW: Complex, magnitudes_SW: Float, before_SW: Complex, spectrum: Spectrum, rounds: int, momentum: float
+) -> Complex:
+    """``spectra_SW`` after phase recovery: those ``before_SW`` them stay as they are, and the new ones are made to fit on."""
+    last_SW, given = np.zeros_like(spectra_SW), len(before_SW)
     for _ in range(rounds):
-        found_SW = analyse(synthesise(spectra_SW, spectrum), spectrum)
+        wave_T = synthesise(np.concatenate([before_SW, spectra_SW]), spectrum)
+        found_SW = analyse(wave_T[given * spectrum.shift :], spectrum)
         pushed_SW = found_SW + momentum * (found_SW - last_SW)
         last_SW = found_SW
         spectra_SW = (pushed_SW * (magnitudes_SW / (np.abs(pushed_SW) + 1e-12))).astype(np.complex128)
-    return synthesise(spectra_SW, spectrum)
+    return spectra_SW
+
+
+def recover(magnitudes_SW: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Float:
+    """A waveform with about these magnitudes, with one margin at both ends."""
+    started_SW = (magnitudes_SW * start_phases(phase_draws(), len(magnitudes_SW), spectrum)).astype(np.complex128)
+    return synthesise(settled(started_SW, magnitudes_SW, started_SW[:0], spectrum, rounds, momentum), spectrum)
 
 
 def sound(decibels_SM: Float, spectrum: Spectrum, rounds: int, momentum: float) -> Wave:

@@ -25,6 +25,7 @@ from tokenization.patches.codebook import PatchesCodebook
 from tokenization.patches.files import save
 from tokenization.patches.sound import sound
 from tokenization.patches.spectrum import SPECTRA, STEPS_PER_DB, Spectrum
+from tokenization.patches.streaming import PatchesStream
 
 VERSION = "1"  # changes whenever the same codebook would give other codes
 
@@ -70,3 +71,7 @@ class PatchesTokenizer:
             return np.zeros(0, dtype=np.float32)
         decibels_SM = self.codebook.levels(codes).reshape(SPECTRA * len(codes), -1) / STEPS_PER_DB
         return sound(decibels_SM, self.spectrum, self.settings.griffin_lim, self.settings.momentum)
+
+    def stream(self) -> PatchesStream:
+        """The sound of one utterance, made while its codes arrive."""
+        return PatchesStream(self)

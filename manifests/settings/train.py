@@ -1,0 +1,154 @@
+"""The ``train`` block of a training recipe: stages, optimiser, schedule, and how the run is kept and watched."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, StringConstraints, field_validator, model_validator
+
+from manifests.settings.base import Settings
+from manifests.settings.mask import SetName
+
+StageName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Beta = Annotated[FiniteFloat, Field(ge=0, lt=1)]
+
+MASKED_LAYOUTS = (
+    "two_stream",
+    "single_stream",
+)  # those that are fed noisy copies, so a mask set must say what is masked
+
+
+class StageSettings(Settings):
+    """A part of the run: how utterances are laid out, what is masked in them, what is asked, for how long."""
+
+    name: StageName = "main"
+    layout: Literal["two_stream", "single_stream", "autoregressive", "anchored"] = "two_stream"
+    masks: SetName | None = Field(
+        default=None, description="mask set of the dataset; empty where the layout masks nothing"
+    )
+    copies: int = Field(default=1, ge=1, le=64, description="noisy copies (views) of each utterance in one step")
+    steps: int | None = Field(default=None, ge=1, description="optimiser steps; say either this or `epochs`")
+    epochs: FiniteFloat | None = Field(default=None, gt=0, description="times the training split is seen")
+    lr_scale: FiniteFloat = Field(default=1.0, gt=0, description="multiplies the learning rate in this stage")
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
+        default="mean", description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate"
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> StageSettings:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"stage {self.name} needs either steps or epochs")
+        if self.layout in MASKED_LAYOUTS and self.masks is None:
+            raise ValueError(
+                f"stage {self.name} has layout {self.layout}, so masks must name a mask set of the dataset"
+            )
+        if self.layout not in MASKED_LAYOUTS and (self.masks is not None or self.copies > 1):
+            raise ValueError(
+                f"stage {self.name} has layout {self.layout}, which masks nothing: leave out masks and copies"
+            )
+        return self
+
+
+class AdamWSettings(Settings):
+    """AdamW. Weights of layers decay; embeddings, norms and biases do not."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: FiniteFloat = Field(default=1.5e-3, gt=0, description="learning rate at its peak")
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    weight_decay: FiniteFloat = Field(default=0.05, ge=0)
+    eps: FiniteFloat = Field(default=1e-8, gt=0)
+
+
+class MuonSettings(AdamWSettings):
+    """Muon for the matrices of hidden layers, AdamW for all else (Jordan et al. 2024)."""
+
+    name: Literal["muon"] = "muon"  # pyright: ignore[reportIncompatibleVariableOverride]
+    matrix_lr: FiniteFloat | None = Field(
+        default=None, gt=0, description="peak of the matrices' learning rate; empty: as lr, for steps are made as long as AdamW's"
+    )
+    momentum: Beta = 0.95
+
+
+OptimiserSettings = Annotated[AdamWSettings | MuonSettings, Field(discriminator="name")]
+
+
+class CosineSettings(Settings):
+    """Up in a line, down in a half cosine to ``floor`` at the end of the run."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup: int = Field(default=80, ge=0, description="steps")
+    floor: FiniteFloat = Field(default=0.0, ge=0, le=1, description="share of the peak at the end")
+
+
+class WsdSettings(Settings):
+    """Up in a line, level, down in a line to ``floor`` over the last share of the run (warm-up, stable, decay)."""
+
+    name: Literal["wsd"] = "wsd"
+    warmup: int = Field(default=80, ge=0, description="steps")
+    decay: FiniteFloat = Field(default=0.3, ge=0, le=1, description="share of the run that the descent takes")
+    floor: FiniteFloat = Field(default=0.0, ge=0, le=1, description="share of the peak at the end")
+
+
+ScheduleSettings = Annotated[CosineSettings | WsdSettings, Field(discriminator="name")]
+
+
+class ValidationSettings(Settings):
+    """How training is judged on the way: the same utterances under the same masks each time."""
+
+    every: int = Field(default=200, ge=0, description="steps between validations; 0: none, not even at the end")
+    split: Literal["dev", "train", "test"] = "dev"
+    utterances: int = Field(default=256, ge=1, description="at most so many, drawn by hash")
+    layout: Literal["two_stream", "single_stream"] = Field(
+        default="two_stream",
+        description="of stages with masks: two_stream is what decoding sees; others keep their own",
+    )
+    shares: dict[str, Annotated[FiniteFloat, Field(gt=0, le=1)]] = Field(
+        default_factory=lambda: {"full": 1.0, "half": 0.5},
+        description="share of masked codes of each figure, by its name",
+    )
+
+
+class TrainSettings(Settings):
+    """One run over one dataset."""
+
+    stages: tuple[StageSettings, ...] = Field(min_length=1)
+    start: str | None = Field(
+        default=None, description="run or checkpoint whose (averaged) weights training starts from"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    batch_frames: int = Field(
+        default=2048, ge=1, description="positions of utterances in an optimiser step, over all ranks"
+    )
+    optimiser: OptimiserSettings = AdamWSettings()
+    schedule: ScheduleSettings = CosineSettings()
+    clip: FiniteFloat | None = Field(default=1.0, gt=0, description="largest norm of the gradient; empty: any")
+    ema: FiniteFloat = Field(
+        default=0.999, ge=0, lt=1, description="decay of the averaged weights per step; 0: no average"
+    )
+    validation: ValidationSettings = ValidationSettings()
+    accumulate: int = Field(
+        default=1, ge=1, le=1024, description="parts a rank's share of a batch is worked through in"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the processor has units for it (CUDA, AMX), else fp32"
+    )
+    compile: bool = Field(default=False, description="torch.compile: pays on a GPU, takes a minute at the start")
+    loaders: int = Field(default=0, ge=0, le=64, description="processes that read batches ahead; 0: read in the loop")
+    checkpoint_every: int = Field(default=500, ge=1, description="steps")
+    keep: int = Field(default=2, ge=1, description="newest checkpoints to keep")
+    log_every: int = Field(default=10, ge=1, description="steps between lines of the log")
+
+    @field_validator("optimiser", "schedule", mode="before")
+    @classmethod
+    def _by_default_the_first(cls, value: Any, info: Any) -> Any:
+        """A block without ``name`` is the default kind's."""
+        default = {"optimiser": "adamw", "schedule": "cosine"}[info.field_name]
+        return {"name": default, **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _stages_have_names(self) -> TrainSettings:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"train.stages: two stages have one name: {', '.join(names)}")
+        return self

@@ -1,0 +1,51 @@
+"""Training recipes: the shape of a talker and how it is trained. Files and overrides as in :mod:`manifests.recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from manifests import recipe_file
+from manifests.settings.base import Settings
+from manifests.settings.talker import TalkerSettings
+from manifests.settings.train import TrainSettings
+
+SHIPPED = Path(__file__).parent / "recipes" / "talkers"
+
+# How a run is carried out and watched; all else decides what weights come out.
+CARRIED_OUT = {"validation", "loaders", "checkpoint_every", "keep", "log_every", "compile", "precision", "accumulate"}
+
+
+class TrainingRecipe(Settings):
+    """One talker, and one run that trains it on one dataset."""
+
+    name: str = Field("talker", description="name of the talker")
+    talker: TalkerSettings = TalkerSettings()
+    train: TrainSettings
+
+    def deciding(self) -> dict[str, Any]:
+        """The part that decides what is learned, as JSON: a run goes on only under the same."""
+        return self.model_dump(mode="json", exclude={"name": True, "train": CARRIED_OUT})
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def shipped() -> list[str]:
+    """The names of the training recipes that come with the project."""
+    return recipe_file.shipped(SHIPPED)
+
+
+def load(recipe: str, overrides: Iterable[str] = ()) -> TrainingRecipe:
+    """Read, override and check a training recipe. Raises ``RecipeError`` with one line per fault."""
+    path = recipe_file.find(recipe, SHIPPED)
+    return parse(recipe_file.read(path, overrides), str(path))
+
+
+def parse(value: Mapping[str, Any], where: str = "recipe") -> TrainingRecipe:
+    """A checked training recipe from its mapping. Raises ``RecipeError``."""
+    return recipe_file.check(TrainingRecipe, value, where)

@@ -1,0 +1,232 @@
+"""Tasks on Ray actors: one runs, one may wait behind it; watched for death and for standing still.
+
+Tasks of one actor run one after the other, so only the oldest can be to blame for what happens to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from pipelines.engine.commit import committed, execute
+from pipelines.engine.contract import Job, RunFailed, Task, Worker
+from pipelines.engine.pool import DIED, STALLED, Event, one_line
+
+LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
+STARTS = 3  # times in a row that an actor may die before its first answer
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far an actor is: utterances finished in its task, and signs of life since it started."""
+
+    count: int
+    signs: int
+
+
+STILL = Pulse(0, 0)
+
+
+class _Actor:
+    """What runs inside a Ray worker process: one stage's worker, and a second thread (group ``watch``) that answers."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._pulse, self._recalled = job, STILL, False
+        self._worker: Worker | None = None
+
+    def _beat(self, count: int) -> None:
+        self._pulse = Pulse(self._pulse.count + count, self._pulse.signs + 1)
+
+    def execute(self, task: Task) -> dict[str, int] | None:
+        """The counts of the task; None if tasks were recalled before it was begun."""
+        if self._recalled:
+            return None
+        self._pulse = Pulse(0, self._pulse.signs + 1)
+        self._worker = self._worker or self._job.open()
+        return dict(execute(self._job, self._worker, task, self._beat))
+
+    def pulse(self) -> Pulse:
+        return self._pulse
+
+    def recall(self) -> None:
+        self._recalled = True
+
+
+class _Lease(NamedTuple):
+    task: Task
+    result: Any  # the reference that Ray gave
+
+
+@dataclass
+class _Slot:
+    """One actor and its tasks, oldest first.
+
+    question  a ``pulse`` that is not answered yet
+    ready     whether it ever answered: on a full cluster it may be long in coming, or never come
+    moved     when the oldest task was last seen to go on
+    starts    actors in a row that died before their first answer
+    """
+
+    actor: Any
+    question: Any
+    starts: int
+    leases: deque[_Lease] = field(default_factory=deque)
+    ready: bool = False
+    recalled: bool = False
+    pulse: Pulse = STILL
+    asked: float = 0.0
+    moved: float = 0.0
+
+    @property
+    def lost(self) -> bool:
+        return self.starts >= STARTS
+
+    @property
+    def awaited(self) -> Any:
+        """What the pool waits for: the end of the oldest task, or the first answer."""
+        if self.leases:
+            return self.leases[0].result
+        return None if self.ready or self.lost else self.question
+
+
+class RayPool:
+    """A slot for each actor."""
+
+    def __init__(self, job: Job, workers: int, options: dict[str, Any], stall_seconds: float) -> None:
+        import ray
+
+        self._ray, self._clock, self._stall = ray, time.monotonic, stall_seconds
+        self._job, self._job_ref = job, ray.put(job)
+        self._options = {"concurrency_groups": {"watch": 1}, "max_restarts": 0, **options}
+        self._slots = [self._start() for _ in range(workers)]
+
+    def _start(self, starts: int = 0) -> _Slot:
+        actor = self._ray.remote(**self._options)(_Actor).remote(self._job_ref)
+        return _Slot(actor, self._watching(actor.pulse), starts)
+
+    @staticmethod
+    def _watching(method: Any) -> Any:
+        return method.options(concurrency_group="watch").remote()
+
+    @property
+    def size(self) -> int:
+        return len(self._slots)
+
+    @property
+    def ready(self) -> bool:
+        return any(slot.ready for slot in self._slots)
+
+    def idle(self) -> list[int]:
+        return [i for i, slot in enumerate(self._slots) if slot.ready and not slot.leases]
+
+    def spare(self) -> list[int]:
+        return [i for i, slot in enumerate(self._slots) if len(slot.leases) == 1 and slot.leases[0].task.fresh]
+
+    def submit(self, slot: int, task: Task) -> None:
+        state = self._slots[slot]
+        if not state.leases:
+            self._begin(state)
+        state.leases.append(_Lease(task, state.actor.execute.remote(task)))
+
+    def _begin(self, slot: _Slot) -> None:
+        """Another task is the oldest now: its deadline counts from here."""
+        slot.moved, slot.question, slot.pulse = self._clock(), None, Pulse(0, slot.pulse.signs)
+
+    def beats(self) -> int:
+        return sum(slot.pulse.count for slot in self._slots if slot.leases and slot.leases[0].task.only is None)
+
+    def recall(self) -> None:
+        for slot in self._slots:
+            if len(slot.leases) > 1 and not slot.recalled:
+                self._watching(slot.actor.recall)
+                slot.recalled = True
+
+    def poll(self, seconds: float) -> list[Event]:
+        watched = {slot.awaited: i for i, slot in enumerate(self._slots) if slot.awaited is not None}
+        ready, _ = self._ray.wait(list(watched), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self._ray.wait(list(watched), num_returns=len(watched), timeout=0)
+        events = [event for one in ready for event in self._answered(watched[one])]
+        return events or self._watch()
+
+    def _answered(self, i: int) -> list[Event]:
+        if self._slots[i].leases:
+            return self._ended(i)
+        self._greeted(i)
+        return []
+
+    def _greeted(self, i: int) -> None:
+        """An actor came up, or died on the way. Raises :class:`RunFailed` when none is left to try."""
+        slot = self._slots[i]
+        try:
+            slot.pulse, slot.question = self._ray.get(slot.question), None
+            slot.ready = True
+        except self._ray.exceptions.RayError as error:
+            slot.starts += 1
+            if not slot.lost:
+                self._slots[i] = self._start(slot.starts)
+            elif all(other.lost for other in self._slots):
+                raise RunFailed(
+                    f"{self._job.stage}: no worker starts; is this version of the project installed on every node? "
+                    f"({one_line(error)}); run again to resume"
+                ) from error
+
+    def _ended(self, i: int) -> list[Event]:
+        slot, errors = self._slots[i], self._ray.exceptions
+        task, result = slot.leases[0]
+        try:
+            counts = self._ray.get(result)
+            event = Event(i, "returned" if counts is None else "done", task, counts)
+        except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
+            return self._gone(i, "died", DIED[1])
+        except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
+            event = Event(i, "error", task, message=one_line(error))
+        slot.leases.popleft()
+        self._begin(slot)
+        return [event]
+
+    def _gone(self, i: int, kind: Literal["died", "stalled"], message: str) -> list[Event]:
+        """What to tell of an actor that died or was stopped; another takes its place.
+
+        Its oldest task is to blame and the one behind it comes back, unless the oldest has its receipt: then that is done,
+        only the word of it was lost, and the other one had begun.
+        """
+        oldest, *waiting = [lease.task for lease in self._slots[i].leases]
+        self._slots[i] = self._start()
+        counts = committed(self._job, oldest)
+        if counts is None:
+            return [Event(i, kind, oldest, message=message), *(Event(i, "returned", task) for task in waiting)]
+        return [Event(i, "done", oldest, counts), *(Event(i, kind, task, message=message) for task in waiting)]
+
+    def _watch(self) -> list[Event]:
+        """Ask actors how far they are; stop those that stand still."""
+        events: list[Event] = []
+        for i, slot in enumerate(self._slots):
+            if not slot.leases:
+                continue
+            self._listen(slot)
+            if self._clock() - slot.moved > self._stall:
+                self._ray.kill(slot.actor)
+                events += self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
+        return events
+
+    def _listen(self, slot: _Slot) -> None:
+        if slot.question is None:
+            if self._clock() - slot.asked >= min(LISTEN, self._stall / 4):
+                slot.question, slot.asked = self._watching(slot.actor.pulse), self._clock()
+            return
+        if not self._ray.wait([slot.question], timeout=0)[0]:
+            return
+        try:
+            pulse = self._ray.get(slot.question)
+        except self._ray.exceptions.RayError:  # the actor died: its result says so at the next poll
+            pulse = slot.pulse
+        slot.question = None
+        if pulse.signs != slot.pulse.signs:
+            slot.pulse, slot.moved = pulse, self._clock()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            self._ray.kill(slot.actor)

@@ -1,0 +1,241 @@
+"""``speechmill eval``: talkers and ways of decoding, judged on the same held-out sentences.
+
+All decoding is done before the first process listens, so that times are those of decoding alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from manifests.dataset import Dataset, DatasetError
+from manifests.fingerprint import pretty
+from manifests.settings.run import RunSettings
+from manifests.storage import Store
+from pipelines.cluster import Cluster
+from pipelines.engine.mapping import Mapper
+from pipelines.engine.stopping import Stopping
+from pipelines.evaluation import measures, speaking
+from pipelines.evaluation.certainty import predictive_entropy
+from pipelines.evaluation.listening import Hearing, Sound, sound_of
+from pipelines.evaluation.page import write_page
+from pipelines.evaluation.plot import draw
+from pipelines.evaluation.rows import Row
+from pipelines.evaluation.sentences import Sentence, held_out, is_demo
+from pipelines.evaluation.systems import System, systems
+from pipelines.evaluation.table import show
+from pipelines.voice.errors import SpeakError
+from pipelines.voice.parts import SPEECH_FILE
+from pipelines.voice.voice import Voice
+
+FOLDER, FIGURES, HEARD, PLOT, PAGE = "eval", "eval.json", "heard.jsonl", "eval.png", "index.html"
+FORMAT = "speechmill-eval/1"
+LONGEST = 2.0  # a talker is cut at so many times the longest recording
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be evaluated.
+
+    others    baselines, by the decoder wanted of them: ("ar", run)
+    data      the dataset; empty: where the run was trained
+    heard     sentences that are heard without a grammar; None: all
+    timed     sentences that are said alone and timed
+    workers   processes that listen; 0: this one; None: one a core
+    """
+
+    run: str
+    others: tuple[tuple[str, str], ...] = ()
+    data: str = ""
+    sentences: int = 300
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16)
+    policies: tuple[str, ...] = ("even",)
+    heard: int | None = None
+    timed: int = 40
+    batch: int = 32
+    threads: int = 1
+    workers: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation, opened: nothing is left that could be refused."""
+
+    asked: Asked
+    voice: Voice
+    dataset: Dataset
+    sentences: list[Sentence]
+    systems: list[System]
+    console: Console
+
+    @classmethod
+    def open(cls, asked: Asked, console: Console) -> Evaluation:
+        """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        voice = Voice.load(asked.run, device)
+        dataset = _dataset(asked, voice)
+        sentences = held_out(dataset, asked.sentences)
+        others = [(kind, Voice.load(run, device)) for kind, run in asked.others]
+        for kind, other in others:
+            _require_same_tokens(other, voice, kind)
+        limit = _limit(sentences, voice)
+        rows = [
+            replace(system, manner=replace(system.manner, max_seconds=limit))
+            for system in systems(voice, others, asked.steps, asked.policies, asked.seed)
+        ]
+        for system in rows:
+            system.voice.decoder(system.manner, [sentences[0].text])  # refused now, not after the first rows
+        return cls(asked, voice, dataset, sentences, rows, console)
+
+    @property
+    def texts(self) -> list[str]:
+        return [s.text for s in self.sentences]
+
+    @property
+    def recorded(self) -> list[Sentence]:
+        """The sentences that the dataset has a recording of."""
+        return [s for s in self.sentences if s.key is not None]
+
+    def rows(self) -> list[Row]:
+        """Recordings, the codec, then every system: said and timed, not heard yet."""
+        torch.set_num_threads(self.asked.threads)
+        return [*self._ceilings(), *(self._row(system) for system in self.systems)]
+
+    def _ceilings(self) -> list[Row]:
+        """The most that can be understood: recordings, and recordings through the codec."""
+        recorded, data = self.recorded, self.dataset.store.root
+        if not recorded:
+            return []
+        codes = [s.codes_FQ for s in recorded if s.codes_FQ is not None]
+        originals = [Sound(f"{s.sound}:{s.key}", data=data, key=str(s.key)) for s in recorded]
+        again = Row("codec", "codec", recorded, [self._sound(c) for c in codes], measures.of_codes(codes, codes))
+        return [Row("recordings", "recordings", recorded, originals, {}), again]
+
+    def _row(self, system: System) -> Row:
+        self.console.print(f"eval: {system.name}", soft_wrap=True)
+        asked, rate = self.asked, self.voice.parts.speech.spec.frame_rate
+        alone = speaking.timings(system, self.texts[: asked.timed])
+        said = speaking.spoken(system, self.texts, asked.batch)
+        figures = {
+            **measures.of_codes(said.codes, [s.codes_FQ for s in self.sentences]), "unfinished": said.cut,
+            "predictive_entropy_bits": predictive_entropy(system, self.texts[: asked.timed], said.codes[: asked.timed]),
+            "speed": {
+                **speaking.speed(alone, rate), "batch": asked.batch,
+                "batched_tokens_per_second": said.frames / said.seconds if said.seconds else 0.0,
+            },
+            "run": str(system.voice.run), "step": system.voice.facts["step"], "parameters": system.voice.talker.parameters_count,
+            "decoder": {"steps": system.manner.steps if system.kind == "block" else None, "policy": system.manner.policy},
+        }  # fmt: skip
+        return Row(system.name, system.kind, self.sentences, [self._sound(c) for c in said.codes], figures)
+
+    def _sound(self, codes: Any) -> Sound:
+        parts = self.voice.parts
+        return sound_of(codes, parts.facts.speech, parts.speech.spec.checksum)
+
+    def listen(self, rows: Sequence[Row]) -> None:
+        """Let the recogniser hear every row, with the demo's grammar where the texts are of it, and openly."""
+        ears = {"grammar": self.asked.sentences} if is_demo(self.dataset.description) else {}
+        if self.asked.heard != 0:
+            ears["open"] = self.asked.sentences if self.asked.heard is None else self.asked.heard
+        store, cluster = self._store(), Cluster(RunSettings(workers=self.asked.workers))
+        weights = self.voice.parts.facts.files.get(SPEECH_FILE)
+        codebook = Store(str(self.voice.run)).sub("voice").read(SPEECH_FILE) if weights else None
+        workers = (os.cpu_count() or 1) if self.asked.workers is None else self.asked.workers
+        with Stopping(0.0) as stopping:
+            mapper = Mapper(lambda: workers, cluster.start, stopping)
+            hearing = Hearing(Path(store.path(HEARD)), mapper, self.voice.parts.facts.speech, codebook)
+            try:
+                for ear, count in ears.items():
+                    sounds = [sound for row in rows for sound in row.sounds[:count]]
+                    heard = hearing.hear(ear, sounds, _every(self.console, ear))
+                    for row in rows:
+                        row.take(ear, heard, count)
+            finally:
+                cluster.stop()
+
+    def _store(self) -> Store:
+        return Store(str(self.voice.run)).sub(FOLDER)
+
+    def publish(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Write ``eval.json``, the plot and the page; returns the figures."""
+        value = {"format": FORMAT, "about": self._about(), "rows": [row.to_json() for row in rows]}
+        store = self._store()
+        store.publish(FIGURES, pretty(value))
+        picture = draw(value)
+        store.publish(PLOT, picture)
+        store.publish(PAGE, write_page(value, picture, rows, self.voice.parts.speech))
+        return value
+
+    def _about(self) -> dict[str, Any]:
+        asked, device = self.asked, self.voice.talker.place.weight.device
+        return {
+            "run": asked.run, "dataset": self.dataset.description["name"], "sentences": len(self.sentences),
+            "recorded": len(self.recorded), "block": self.voice.block, "timed": asked.timed, "threads": asked.threads, "seed": asked.seed,
+            "frame_rate": self.voice.parts.speech.spec.frame_rate,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "torch": torch.__version__, "dtype": str(self.voice.talker.place.weight.dtype).removeprefix("torch."),
+        }  # fmt: skip
+
+
+def _dataset(asked: Asked, voice: Voice) -> Dataset:
+    """The dataset that has the held-out sentences. Raises ``DatasetError``, :class:`SpeakError` where it is another one."""
+    root = asked.data or voice.parts.facts.data
+    try:
+        dataset = Dataset.open(root)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; --data says where the dataset lies that {asked.run} was trained on") from None
+    for kind in ("speech", "text"):
+        if dataset.description[kind]["checksum"] != voice.facts["dataset"][kind]["checksum"]:
+            raise SpeakError(
+                f"{root}: has another {kind} tokenizer than {asked.run} was trained with: give its own dataset by --data"
+            )
+    return dataset
+
+
+def _require_same_tokens(other: Voice, voice: Voice, kind: str) -> None:
+    for part in ("speech", "text"):
+        theirs, ours = (v.facts["dataset"][part] for v in (other, voice))
+        if (theirs["checksum"], theirs["vocab_size"]) != (ours["checksum"], ours["vocab_size"]):
+            raise SpeakError(
+                f"--{kind} {other.run}: trained with another {part} tokenizer than {voice.run}: they cannot be compared"
+            )
+
+
+def _limit(sentences: Sequence[Sentence], voice: Voice) -> float:
+    """Seconds at which a talker that does not end is cut."""
+    frames = max((len(s.codes_FQ) for s in sentences if s.codes_FQ is not None), default=0)
+    return max(LONGEST * frames / voice.parts.speech.spec.frame_rate, 10.0)
+
+
+def _every(console: Console, ear: str) -> Any:
+    """Tells now and then how far listening has come."""
+    last = [0]
+
+    def tell(done: int, of: int) -> None:
+        if done == of or done - last[0] >= 200:
+            last[0] = done
+            console.print(f"eval: heard {done} of {of} sounds ({ear})", soft_wrap=True)
+
+    return tell
+
+
+def evaluate(asked: Asked, console: Console) -> dict[str, Any]:
+    """Evaluate, print the table, write RUN/eval; returns what stands in ``eval.json``.
+
+    Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``, ``Interrupted``.
+    """
+    opened = Evaluation.open(asked, console)
+    rows = opened.rows()
+    opened.listen(rows)
+    value = opened.publish(rows)
+    show(value, console)
+    console.print(f"figures, plot and page: {opened.voice.run}/{FOLDER}/{PAGE}", soft_wrap=True)
+    return value

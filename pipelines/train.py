@@ -1,0 +1,167 @@
+"""``speechmill train``: the trainer in this process, in several that are started here, under torchrun, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from manifests.shards.reader import ShardError
+from manifests.storage import Store
+from pipelines.engine.contract import RunFailed
+from pipelines.engine.stopping import Interrupted, Stopping
+from pipelines.output_lock import output_lock
+from training.distributed import by_environment, device_of, joined
+from training.errors import RowsError
+from training.run import Job, check, train
+from training.trainer import Outcome
+
+LOOK_EVERY = 0.2  # seconds between looks at the signals
+
+
+def run(job: Job, processes: int | None, address: str | None, console: Console) -> Outcome:
+    """Check and train; returns where the run came to.
+
+    Raises the refusals of ``training.run.check``, ``Diverged``, ``Interrupted`` (after a checkpoint), ``RunFailed``.
+    """
+    given = by_environment()
+    try:
+        if given is not None:
+            return _ended(_as_rank(job, *given, console))
+        with output_lock(Store(job.run)):
+            total = len(check(job).course)
+            return _ended(_carried_out(job, total, processes or default_processes(), address, console))
+    except (ShardError, FileNotFoundError) as error:
+        raise RowsError(f"{error}; `speechmill verify {job.data}` lists all that is damaged") from error
+    except OSError as error:  # a full disk, storage that does not answer
+        raise RunFailed(f"{error}; the same command goes on from the last checkpoint") from error
+
+
+def _carried_out(job: Job, total: int, count: int, address: str | None, console: Console) -> Outcome:
+    if address is not None:
+        from pipelines.train_ray import train_on_ray
+
+        return train_on_ray(job, total, count, address, console)
+    return _alone(job, console) if count == 1 else _together(job, count)
+
+
+def default_processes() -> int:
+    """A process for each GPU; without one a single process that uses all cores."""
+    return max(torch.cuda.device_count(), 1)
+
+
+def _ended(outcome: Outcome) -> Outcome:
+    if not outcome.finished:
+        raise Interrupted(
+            f"stopped at step {outcome.step} of {outcome.total}, all of it in {outcome.checkpoint}; the same command goes on"
+        )
+    return outcome
+
+
+def _as_rank(job: Job, rank: int, size: int, local_rank: int, console: Console) -> Outcome:
+    """One rank among others that someone else started."""
+    lock = output_lock(Store(job.run)) if rank == 0 else nullcontext()
+    with lock, Stopping(0) as stopping, joined(rank, size, local_rank) as ranks:
+        return train(job, ranks, lambda: stopping.draining, console)
+
+
+def _alone(job: Job, console: Console) -> Outcome:
+    with Stopping(0) as stopping, joined(0, 1, 0) as ranks:
+        return train(job, ranks, lambda: stopping.draining, console)
+
+
+# Several processes of our own
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the processes."""
+
+    process: BaseProcess
+    pipe: Connection
+
+
+def _together(job: Job, count: int) -> Outcome:
+    """Start the ranks, each with its share of the cores; the first error ends them all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.run", "torch._dynamo"])  # read once for all ranks: torch takes seconds
+    stop = context.Event()
+    with tempfile.TemporaryDirectory() as folder, Stopping(0) as stopping:
+        members = [_start(context, job, rank, count, f"file://{folder}/meeting", stop) for rank in range(count)]
+        try:
+            return _outcome(members, stopping, stop.set)
+        finally:
+            for member in members:
+                member.process.terminate()
+                member.process.join()
+
+
+def _start(context: Any, job: Job, rank: int, size: int, meeting: str, stop: Any) -> Member:
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_rank, args=(job, rank, size, meeting, stop, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Member(process, mine)
+
+
+def _outcome(members: list[Member], stopping: Stopping, ask: Callable[[], None]) -> Outcome:
+    """What rank 0 ends with. Raises what the first rank to fail raised."""
+    open_pipes, outcomes = {m.pipe: rank for rank, m in enumerate(members)}, dict[int, Outcome]()
+    while open_pipes:
+        if stopping.draining:
+            ask()
+        if stopping.asked > 1:
+            raise Interrupted("stopped at once; the same command goes on from the last checkpoint")
+        for pipe in wait(list(open_pipes), LOOK_EVERY):
+            rank = open_pipes.pop(pipe)  # pyright: ignore[reportArgumentType]
+            said = _said(pipe, rank)  # pyright: ignore[reportArgumentType]
+            if isinstance(said, BaseException):
+                raise said
+            outcomes[rank] = said
+    return outcomes[0]
+
+
+def _said(pipe: Connection, rank: int) -> Outcome | BaseException:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return RunFailed(
+            f"rank {rank} died (crash in native code, or killed for memory); the same command goes on from the last checkpoint"
+        )
+
+
+def _rank(job: Job, rank: int, size: int, meeting: str, stop: Any, pipe: Connection) -> None:
+    """The main function of a rank: it is told to stop by ``stop``, for Ctrl-C reaches all processes of a terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    if device_of(rank).type == "cpu":
+        torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
+    try:
+        with joined(rank, size, rank, meeting) as ranks:
+            said: Any = train(job, ranks, lambda: stop.is_set() or _orphaned(), Console(stderr=True, highlight=False))
+    except Exception as error:  # noqa: BLE001 - the parent raises it again
+        said = error
+    _send(pipe, said)
+
+
+def _orphaned() -> bool:
+    """Whether the process that started this one is gone: nobody would tell it to stop any more."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+def _send(pipe: Connection, said: Any) -> None:
+    try:
+        pipe.send(said)
+    except (TypeError, AttributeError, ValueError):  # an exception that cannot travel
+        pipe.send(RunFailed(f"{type(said).__name__}: {' '.join(str(said).split())}"))

@@ -1,0 +1,194 @@
+"""A trained talker with its tokenizers: text in, speech codes out.
+
+Legend: N rows, S text states, F frames, Q codebooks, M cells of a block, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipelines.voice.errors import SpeakError
+from pipelines.voice.parts import Parts, read_parts, run_of
+from training.decoding.acceptance import ACCEPTANCES
+from training.decoding.protocol import Decoder
+from training.decoding.registry import open_decoder
+from training.errors import CheckpointError
+from training.loading import load_talker
+from training.policies import PRESETS, Policy, frequencies
+from training.rows import TEXT_EOS
+from training.talker import Talker
+
+Ids = npt.NDArray[np.int64]
+
+MAX_SECONDS = 30.0  # what a talker that does not come to an end is cut at
+
+KINDS = {"block": "block", "ar": "autoregressive", "mtp": "multi_token"}
+TEACHES = {
+    "two_stream": ("block",),
+    "single_stream": ("block",),
+    "autoregressive": ("ar",),
+    "anchored": ("mtp", "ar"),
+}
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How codes are decided.
+
+    decoder   ``block``, ``ar`` or ``mtp``; None: what the run was trained for
+    steps     of each block, in block decoding
+    policy    block: the order in which a block is revealed; mtp: which guesses are kept; None: the usual one
+    """
+
+    decoder: str | None = None
+    steps: int = 4
+    policy: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    max_seconds: float = MAX_SECONDS
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A talker and its tokenizers. ``facts`` are those of its checkpoint."""
+
+    run: Path
+    talker: Talker
+    facts: Mapping[str, Any]
+    parts: Parts
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Voice:
+        """Of a run or a checkpoint. Raises ``CheckpointError``, :class:`SpeakError`, ``TokenizerError``."""
+        if not Path(path).exists():
+            raise CheckpointError(f"{path}: no such run; `speechmill train` makes one")
+        talker, facts = load_talker(path, device=device)
+        run = run_of(path)
+        parts = read_parts(run)
+        parts.require_those_of(facts, str(path))
+        if not parts.speech.can_decode:
+            raise SpeakError(
+                f"{path}: speaks {parts.speech.spec.name!r} codes that came with the corpus: nothing here makes sound of them"
+            )
+        return cls(run, talker, facts, parts)
+
+    @property
+    def block(self) -> int:
+        return self.talker.settings.block
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The decoders it was trained for, the usual one first."""
+        return TEACHES[self.facts["recipe"]["train"]["stages"][-1]["layout"]]
+
+    def ids(self, text: str) -> Ids:
+        """``ids_S`` of a text, the last one <eos>. Raises :class:`SpeakError` for one that says nothing or is too long."""
+        if not text.strip():
+            raise SpeakError("the text is empty: nothing to say")
+        ids_S = np.append(self.parts.text.encode(text), TEXT_EOS).astype(np.int64)
+        if len(ids_S) > self.talker.settings.max_frames:
+            raise SpeakError(
+                f"the text has {len(ids_S)} tokens, the talker reads {self.talker.settings.max_frames}: say it in parts"
+            )
+        return ids_S
+
+    def batch(self, texts: Sequence[str]) -> tuple[Tensor, list[int]]:
+        """``text_NS`` of texts, padded, and how long each is."""
+        rows = [self.ids(text) for text in texts]
+        text_NS = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for row, ids_S in enumerate(rows):
+            text_NS[row, : len(ids_S)] = ids_S
+        return torch.from_numpy(text_NS).to(self.talker.place.weight.device), [len(ids_S) for ids_S in rows]
+
+    def decoder(self, manner: Manner, texts: Sequence[str], **changes: Any) -> Decoder:
+        """A decoder that is to say ``texts``; draws depend on what is said. Raises :class:`SpeakError`."""
+        kind = manner.decoder or self.kinds[0]
+        if kind not in KINDS:
+            raise SpeakError(f"no decoder {kind!r}; there are {', '.join(KINDS)}")
+        if kind not in self.kinds:
+            raise SpeakError(f"{self.run}: trained for the decoder {' or '.join(self.kinds)}, not {kind}")
+        frames = int(manner.max_seconds * self.parts.speech.spec.frame_rate)
+        if frames < 1 or manner.temperature < 0:
+            raise SpeakError(
+                f"at most {manner.max_seconds} seconds at temperature {manner.temperature}: nothing can be said so"
+            )
+        settings = {
+            "seed": manner.seed,
+            "utterances": texts,
+            "max_frames": frames,
+            **SETTINGS[kind](self, manner),
+            **changes,
+        }
+        return open_decoder(self.talker, KINDS[kind], len(texts), **settings)
+
+    @cached_property
+    def prior(self) -> Tensor:
+        """Log frequencies of the codes in training, (C,) or, of several codebooks, (M, C)."""
+        prior_QC = torch.stack([frequencies(torch.from_numpy(counts_C.copy())) for counts_C in self.parts.counts_QC])
+        prior_QC = prior_QC.to(self.talker.place.weight.device)
+        return prior_QC[0] if len(prior_QC) == 1 else prior_QC.repeat(self.block, 1)
+
+
+Known = Mapping[str, Any]
+
+
+def _chosen(known: Known, name: str | None, usual: str, decoder: str) -> Any:
+    """The policy of a name. Raises :class:`SpeakError` where there is none."""
+    if (name or usual) not in known:
+        raise SpeakError(f"no policy {name!r} of the decoder {decoder}; there are {', '.join(sorted(known))}")
+    return known[name or usual]
+
+
+def _block(voice: Voice, manner: Manner) -> dict[str, Any]:
+    policy: Policy = _chosen(PRESETS, manner.policy, "even", "block")
+    if manner.steps < 1:
+        raise SpeakError(f"a block takes at least one step, not {manner.steps}")
+    return {"policy": replace(policy, temperature=manner.temperature), "steps": manner.steps, "prior": voice.prior}
+
+
+def _frame_by_frame(voice: Voice, manner: Manner) -> dict[str, Any]:
+    """On a processor, speech is looked at for its end after each frame; a GPU would have to wait for that."""
+    if manner.policy is not None:
+        raise SpeakError(f"the decoder ar knows no policy, not {manner.policy!r} either")
+    on_cpu = voice.talker.place.weight.device.type == "cpu"
+    return {"temperature": manner.temperature, "chunk": 1 if on_cpu else None}
+
+
+def _guesses(voice: Voice, manner: Manner) -> dict[str, Any]:
+    return {"temperature": manner.temperature, "accept": _chosen(ACCEPTANCES, manner.policy, "unverified", "mtp")()}
+
+
+SETTINGS: dict[str, Callable[[Voice, Manner], dict[str, Any]]] = {
+    "block": _block,
+    "ar": _frame_by_frame,
+    "mtp": _guesses,
+}
+
+
+def rows_of(decoder: Decoder) -> Iterator[list[npt.NDArray[np.uint16]]]:
+    """What each row says in each chunk, ``codes_FQ``."""
+    while (chunk := decoder.next()) is not None:
+        codes_NTQ = chunk.codes_NTQ.cpu().numpy()
+        yield [codes_NTQ[row, :valid].astype(np.uint16) for row, valid in enumerate(chunk.valid_N)]
+
+
+def blocks_of(decoder: Decoder, block: int) -> Iterator[npt.NDArray[np.uint16]]:
+    """What a decoder of one row says, ``block`` frames at a time, fewer at the end: equal chunks from any decoder."""
+    waiting: list[npt.NDArray[np.uint16]] = []
+    for (codes_FQ,) in rows_of(decoder):
+        waiting.append(codes_FQ)
+        if sum(map(len, waiting)) >= block:
+            joined_FQ = np.concatenate(waiting)
+            yield joined_FQ[:block]
+            waiting = [joined_FQ[block:]]
+    if sum(map(len, waiting)):
+        yield np.concatenate(waiting)

@@ -1,0 +1,269 @@
+"""``eval``: the same held-out sentences for every system, everything measured, the recogniser asked once for each sound."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import torch
+from rich.console import Console
+
+from manifests.dataset import Dataset
+from manifests.demo.grammar import dialogues, split_of
+from pipelines import cli
+from pipelines.evaluation import evaluate as module
+from pipelines.evaluation.evaluate import Asked, evaluate
+from pipelines.evaluation.listening import EARS, Hearing, Listen, Sound, silence, sound_of, word_errors
+from pipelines.evaluation.sentences import held_out
+from pipelines.evaluation.speaking import spoken
+from pipelines.evaluation.systems import systems
+from pipelines.evaluation.table import COLUMNS, cells, show
+from pipelines.voice.errors import SpeakError
+from pipelines.voice.voice import Voice
+from tests.pipelines.test_cli import refused
+from tests.pipelines.tiny_run import make_run, make_tested_dataset
+
+QUIET = Console(quiet=True)
+
+
+class Parrot:
+    """A recogniser that says how long what it heard was, and nothing of short sounds."""
+
+    asked = 0
+
+    def recognise(self, wave_T: np.ndarray, sample_rate: int) -> str:
+        Parrot.asked += 1
+        return f"speaker 3 says line {len(wave_T) // 4000}" if len(wave_T) > 2000 else ""
+
+
+@pytest.fixture(autouse=True)
+def parrot(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    Parrot.asked = 0
+    monkeypatch.setitem(EARS, "open", Parrot)
+    monkeypatch.setitem(EARS, "grammar", Parrot)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_tested_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def runs(data: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {kind: make_run(folder / kind, data, kind) for kind in ("block", "ar", "mtp")}
+
+
+def asked(runs: dict[str, Path], **changes: object) -> Asked:
+    others = (("ar", str(runs["ar"])), ("mtp", str(runs["mtp"])))
+    settings = {"others": others, "sentences": 4, "steps": (1, 2), "timed": 2, "batch": 3, "workers": 0, **changes}
+    return Asked(str(runs["block"]), **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def once(runs: dict[str, Path]) -> dict[str, object]:
+    """One evaluation with all kinds of rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EARS, "open", Parrot)
+        return evaluate(asked(runs, policies=("even", "pmi")), QUIET)
+
+
+def test_there_is_a_row_for_every_system_and_ceilings_for_all(once: dict, runs: dict[str, Path]) -> None:
+    names = [row["name"] for row in once["rows"]]
+    steps = ["1 step, even", "2 steps, even", "1 step, pmi", "2 steps, pmi"]
+    assert names == ["recordings", "codec", "AR", "MTP, unverified", "MTP, verified", *steps]
+    assert once == orjson.loads((runs["block"] / "eval" / "eval.json").read_bytes())
+
+
+def test_every_system_has_every_figure(once: dict) -> None:
+    columns, rows = cells(once)
+    grammar = {"WER grammar %", "none heard"}
+    assert {c.heading for c in columns} == {c.heading for c in COLUMNS} - grammar, (
+        "no grammar for a corpus that is not the demo"
+    )
+    for row in rows[2:]:
+        assert all(row), dict(zip([c.heading for c in columns], row, strict=True))
+
+
+def test_figures_mean_what_they_say(once: dict, data: str) -> None:
+    rows = {row["name"]: row for row in once["rows"]}
+    test = [s.arrays["speech"] for s in Dataset.open(data) if s.meta["split"] == "test"]
+    assert rows["codec"]["frames"] == sum(map(len, test))
+    assert rows["codec"]["length_ratio"] == 1.0
+    assert rows["AR"]["speed"]["forwards_per_block"] > rows["1 step, even"]["speed"]["forwards_per_block"]
+    assert rows["1 step, even"]["speed"]["forwards_per_block"] <= 1.0
+    assert rows["2 steps, even"]["speed"]["forwards_per_block"] <= 2.0
+    assert rows["1 step, even"]["frames"] == rows["1 step, pmi"]["frames"], "one step leaves nothing to order"
+    assert [h["said"] for h in rows["AR"]["heard"]] == [h["said"] for h in rows["codec"]["heard"]]
+    assert 0 < rows["AR"]["predictive_entropy_bits"] < 5
+
+
+def test_verified_guesses_say_what_their_own_next_frame_says(runs: dict[str, Path]) -> None:
+    """The baseline is what it claims to be: the same codes as autoregressive decoding of the same talker."""
+    voice = Voice.load(runs["mtp"])
+    _, verified = systems(voice, (), (1,), ("even",), 0)
+    texts = ["speaker 3 says line 1", "speaker 3 says line 3"]
+    alone = [voice.decoder(module.replace(verified.manner, decoder="ar", policy=None), [text]) for text in texts]
+    for decoder, text, codes_FQ in zip(alone, texts, spoken(verified, texts, 2).codes, strict=True):
+        text_NS, counts = voice.batch([text])
+        decoder.feed(text_NS, counts, ended=True)
+        assert np.array_equal(np.concatenate([c for (c,) in module.speaking.rows_of(decoder)]), codes_FQ)
+
+
+def test_batches_say_what_each_sentence_says_alone(runs: dict[str, Path]) -> None:
+    texts = [f"speaker {i} says line {i}" for i in range(5)]
+    for system in systems(Voice.load(runs["block"]), (), (2,), ("even",), 0):
+        together, alone = (spoken(system, texts, batch).codes for batch in (4, 1))
+        assert all(map(np.array_equal, together, alone))
+
+
+def test_the_files_are_whole(once: dict, runs: dict[str, Path]) -> None:
+    folder = runs["block"] / "eval"
+    assert (folder / "eval.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 3 * len(once["rows"])
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page), "the page needs nothing else"
+    for row in once["rows"]:
+        assert row["name"] in page
+
+
+def test_the_table_is_printed_in_parts_that_fit(once: dict) -> None:
+    out = io.StringIO()
+    show(once, Console(file=out, width=100))
+    table = [line for line in out.getvalue().splitlines() if line[:1] in "┏┃┡│└"]
+    assert table
+    assert max(map(len, table)) <= 100
+    assert sum("1 step, even" in line for line in table) > 1, "every part names the systems"
+
+
+def test_a_second_evaluation_asks_the_recogniser_nothing_and_finds_the_same(once: dict, runs: dict[str, Path]) -> None:
+    second = evaluate(asked(runs, policies=("even", "pmi")), QUIET)
+    assert Parrot.asked == 0
+    for one, other in zip(once["rows"], second["rows"], strict=True):
+        assert {k: v for k, v in one.items() if k != "speed"} == {k: v for k, v in other.items() if k != "speed"}
+
+
+def test_fewer_sentences_can_be_heard_openly_or_none(runs: dict[str, Path]) -> None:
+    some = evaluate(asked(runs, heard=2, others=(), steps=(1,)), QUIET)
+    assert {row["wer"]["open"]["sentences"] for row in some["rows"]} == {2}
+    none = evaluate(asked(runs, heard=0, others=(), steps=(1,)), QUIET)
+    assert all(row["wer"] == {} for row in none["rows"])
+
+
+# Held-out sentences
+
+
+def test_sentences_are_those_of_the_test_split_and_distinct(data: str) -> None:
+    dataset = Dataset.open(data)
+    found = held_out(dataset, 4)
+    assert {s.text for s in found} == {s.meta["text"] for s in dataset if s.meta["split"] == "test"}
+    assert held_out(dataset, 2) == [] or [s.text for s in held_out(dataset, 2)] == [s.text for s in found[:2]]
+
+
+def test_the_demos_grammar_has_more_and_none_is_of_training() -> None:
+    from pipelines.evaluation.sentences import _scripted
+
+    description = {"recipe": {"corpus": {"layout": "demo", "dialogues": 50, "seed": 0}}}
+    found = [s.text for _, s in zip(range(20), _scripted(description), strict=False)]
+    assert len(set(found)) == 20
+    assert {split_of(text) for text in found} == {"test"}
+    assert not {d.response for d in dialogues(0, 400) if d.split != "test"} & set(found)
+    assert found == [s.text for _, s in zip(range(20), _scripted(description), strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sentences", "9"], "4 distinct held-out sentences in the test split, 9 are asked for: give --sentences 4"),
+        (["--steps", "1,x"], "--steps 1,x: write whole numbers"),
+        (["--steps", "0"], "--steps 0: write whole numbers"),
+        (["--policies", "best"], "no policy 'best'"),
+        (["--data", "nowhere"], "--data says where the dataset lies"),
+        (["--ar", "nowhere"], "nowhere: no such run"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_one_line(
+    arguments: list[str],
+    said: str,
+    runs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, error = refused(
+        monkeypatch, capsys, "eval", str(runs["block"]), "--sentences", "4", "--workers", "0", *arguments
+    )
+    assert code == cli.USAGE
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_baseline_of_another_kind_or_vocabulary_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(SpeakError, match=r"--ar .*: trained for the decoder block, not ar"):
+        evaluate(asked(runs, others=(("ar", str(runs["block"])),)), QUIET)
+    stranger = make_run(tmp_path / "run", make_tested_dataset(tmp_path, codes=8), "ar")
+    with pytest.raises(SpeakError, match="cannot be compared"):
+        evaluate(asked(runs, others=(("ar", str(stranger)),)), QUIET)
+
+
+def test_another_dataset_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(SpeakError, match=r"has another (speech|text) tokenizer"):
+        evaluate(asked(runs, data=make_tested_dataset(tmp_path, codes=8)), QUIET)
+
+
+# Listening
+
+
+def test_nothing_heard_is_counted_apart() -> None:
+    found = word_errors(["a b c d", "e f", "g h i j"], ["a b c x", "", "g h i j"])
+    assert (found["errors"], found["words"], found["empty"]) == (3, 10, 1)
+    assert found["rate_heard"] == 1 / 8
+    assert found["empty_part"] == 2 / 10
+    assert found["wrong_sentences"] == 2
+    assert found["low"] <= found["rate"] <= found["high"]
+
+
+def test_names_of_sounds_tell_codes_shapes_and_codecs_apart() -> None:
+    from manifests.settings.speech import PatchesSettings
+
+    codes, speech = np.arange(6, dtype=np.uint16)[:, None], PatchesSettings()
+    names = {
+        sound_of(codes, speech, "a").name, sound_of(codes + 1, speech, "a").name, sound_of(codes.reshape(3, 2), speech, "a").name,
+        sound_of(codes, speech, "b").name, sound_of(codes, PatchesSettings(griffin_lim=1), "a").name,
+    }  # fmt: skip
+    assert len(names) == 5
+
+
+def test_what_was_heard_survives_a_torn_last_line_and_a_new_ear(runs: dict[str, Path], tmp_path: Path) -> None:
+    voice = Voice.load(runs["block"])
+    weights = (runs["block"] / "voice" / "speech.safetensors").read_bytes()
+    mapper = module.Mapper(lambda: 0, lambda: None, module.Stopping(0.0))
+    hearing = Hearing(tmp_path / "heard.jsonl", mapper, voice.parts.facts.speech, weights)
+    sounds = [sound_of(np.full((n, 1), n, np.uint16), voice.parts.facts.speech, "x") for n in (3, 8)]
+    first = hearing.hear("open", [*sounds, sounds[0]], lambda done, of: None)
+    assert (len(first), Parrot.asked) == (2, 2)
+    with hearing.path.open("ab") as file:
+        file.write(b'{"version":1,"ear":"op')
+    assert hearing.hear("open", sounds, lambda done, of: None) == first
+    assert Parrot.asked == 2
+    hearing.hear("grammar", sounds, lambda done, of: None)
+    assert Parrot.asked == 4
+
+
+def test_a_recording_out_of_reach_is_one_in_which_nothing_is_heard(runs: dict[str, Path]) -> None:
+    weights = (runs["block"] / "voice" / "speech.safetensors").read_bytes()
+    work = Listen("open", Voice.load(runs["block"]).parts.facts.speech, weights)
+    assert [h.words for h in work.poisoned([Sound("x"), Sound("y")])] == ["", ""]
+
+
+def test_silence_is_measured_against_the_loudest_frame() -> None:
+    rate = 16_000
+    loud, soft = np.sin(np.arange(rate) / 5), 1e-4 * np.sin(np.arange(rate) / 5)
+    assert silence(loud, rate) == 0.0
+    assert silence(np.concatenate([loud, soft]), rate) == 0.5
+    assert silence(soft, rate) == 1.0
+    assert silence(loud[:0], rate) == 1.0

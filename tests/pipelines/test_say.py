@@ -1,0 +1,230 @@
+"""``say``: a text becomes sound, whole or block by block; what cannot be said is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from manifests.dataset import Dataset
+from pipelines import cli
+from pipelines.say import say_into
+from pipelines.voice.errors import SpeakError
+from pipelines.voice.files import RawPipe, WavFile, pcm
+from pipelines.voice.parts import read_parts, save_parts
+from pipelines.voice.saying import say
+from pipelines.voice.voice import Manner, Voice, blocks_of
+from tests.pipelines.test_cli import refused
+from tests.pipelines.tiny_run import make_run, make_tested_dataset
+from training.noise.grid import Grid
+
+TEXT, HOP = "speaker 3 says line 2", 640
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.set_num_threads(1)
+    return make_tested_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def runs(data: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {kind: make_run(folder / kind, data, kind) for kind in ("block", "ar", "mtp")}
+
+
+class Memory:
+    """A sink that keeps its pieces."""
+
+    def __init__(self) -> None:
+        self.pieces: list[np.ndarray] = []
+
+    def write(self, wave_T: np.ndarray) -> None:
+        self.pieces.append(wave_T)
+
+
+def spoken(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+@pytest.mark.parametrize("kind", ["block", "ar", "mtp"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_kind_of_run_speaks_into_a_valid_file(
+    kind: str, stream: bool, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    said = say_into(str(runs[kind]), TEXT, Manner(), str(tmp_path / "out.wav"), stream, QUIET)
+    assert len(said.codes_FQ) > 0
+    assert said.samples == len(spoken(tmp_path / "out.wav")) == len(said.codes_FQ) * HOP
+    assert 0 < said.first.total <= said.times.total
+
+
+@pytest.mark.parametrize("kind", ["block", "ar", "mtp"])
+def test_a_stream_says_the_same_codes_and_its_sound_leaves_before_the_end(kind: str, runs: dict[str, Path]) -> None:
+    voice, whole, streamed = Voice.load(runs[kind]), Memory(), Memory()
+    at_once = say(voice, Manner(), TEXT, whole, stream=False)
+    in_blocks = say(voice, Manner(), TEXT, streamed, stream=True)
+    assert np.array_equal(at_once.codes_FQ, in_blocks.codes_FQ)
+    assert len(whole.pieces) == 1
+    assert len(streamed.pieces) == -(-len(at_once.codes_FQ) // voice.block) + 1
+    assert sum(map(len, streamed.pieces)) == len(whole.pieces[0])
+
+
+def test_blocks_are_equal_whatever_the_decoder_gives_at_a_time(runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs["ar"])
+    text_NS, counts = voice.batch([TEXT])
+    sizes = {}
+    for chunk in (1, 3, 4):
+        decoder = voice.decoder(Manner(), [TEXT], chunk=chunk)
+        decoder.feed(text_NS, counts, ended=True)
+        sizes[chunk] = [len(codes_FQ) for codes_FQ in blocks_of(decoder, 4)]
+    assert sizes[1] == sizes[3] == sizes[4]
+    assert set(sizes[1][:-1]) <= {4}
+
+
+def test_the_same_seed_says_the_same_and_another_something_else(runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs["block"])
+    manner = [Manner(temperature=1.0, seed=seed, max_seconds=2.0) for seed in (1, 1, 2)]
+    one, same, other = (say(voice, m, TEXT, Memory(), stream=False).codes_FQ for m in manner)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_a_talker_that_does_not_end_is_stopped_and_that_is_told(data: str, tmp_path: Path) -> None:
+    run, console = make_run(tmp_path / "run", data, end=-50.0), Console(file=io.StringIO(), width=200)
+    said = say_into(str(run), TEXT, Manner(max_seconds=1.0), str(tmp_path / "out.wav"), True, console)
+    assert said.cut
+    assert said.seconds == 1.0
+    assert "did not come to an end" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_first_sound_and_its_parts_are_printed_only_of_a_stream(runs: dict[str, Path], tmp_path: Path) -> None:
+    for stream in (False, True):
+        console = Console(file=io.StringIO(), width=200)
+        say_into(str(runs["block"]), TEXT, Manner(), str(tmp_path / "out.wav"), stream, console)
+        lines = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("first sound after" in lines) == stream
+        assert "of real time" in lines
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 50), max_size=6))
+def test_a_file_is_valid_after_every_piece(sizes: list[int]) -> None:
+    file, total = io.BytesIO(), 0
+    sink = WavFile(file, 16_000)
+    for size in sizes:
+        sink.write(np.full(size, 0.5, np.float32))
+        total += size
+        with wave.open(io.BytesIO(file.getvalue())) as found:
+            assert found.getnframes() == total
+    sink.close()
+
+
+def test_a_pipe_gets_the_samples_and_nothing_else() -> None:
+    file, wave_T = io.BytesIO(), np.array([0.0, 1.0, -1.0, 2.0], np.float32)
+    RawPipe(file).write(wave_T)
+    assert file.getvalue() == pcm(wave_T)
+    assert np.frombuffer(file.getvalue(), "<i2").tolist() == [0, 32767, -32767, 32767]
+
+
+def test_a_run_speaks_when_its_dataset_is_gone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_tested_dataset(tmp_path))
+    shutil.rmtree(tmp_path / "out")
+    assert say_into(str(run), TEXT, Manner(), str(tmp_path / "out.wav"), False, QUIET).samples
+
+
+def test_parts_are_written_once_and_count_what_training_sees(data: str, runs: dict[str, Path]) -> None:
+    parts = read_parts(runs["block"])
+    before = (runs["block"] / "voice" / "voice.json").stat().st_mtime_ns
+    save_parts(runs["block"], data, 4)
+    assert (runs["block"] / "voice" / "voice.json").stat().st_mtime_ns == before
+    train = [s.arrays["speech"] for s in Dataset.open(data) if s.meta["split"] == "train"]
+    frames = sum(map(len, train))
+    assert parts.counts_QC[0, :-1].sum() == frames
+    assert parts.counts_QC.sum() == sum(Grid(len(codes), 1, 4).positions for codes in train)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["  "], "the text is empty"),
+        ([TEXT, "--policy", "evenly"], "no policy 'evenly' of the decoder block; there are"),
+        ([TEXT, "--decoder", "ar"], "trained for the decoder block, not ar"),
+        ([TEXT, "--decoder", "best"], "no decoder 'best'; there are block, ar, mtp"),
+        ([TEXT, "-o", "no/such/folder/out.wav"], "there is no folder"),
+        ([TEXT, "-o", "."], "a folder; name a file"),
+        ([TEXT * 50], "say it in parts"),
+        (["half a pair \ud800"], "not Unicode"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_in_one_line(
+    arguments: list[str],
+    said: str,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, error = refused(monkeypatch, capsys, "say", "--run", str(runs["block"]), *arguments)
+    assert code == cli.USAGE
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "a refused text must make no file"
+
+
+def test_no_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = refused(
+        monkeypatch, capsys, "say", TEXT, "--run", str(tmp_path / "none"), "-o", str(tmp_path / "out.wav")
+    )
+    assert (code, error.count("\n")) == (cli.USAGE, 1)
+    assert "no such run" in error
+
+
+def copied(run: Path, folder: Path) -> Path:
+    shutil.copytree(run, folder / "run")
+    return folder / "run"
+
+
+def test_tokenizers_of_another_run_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = copied(runs["block"], tmp_path)
+    text = b'{"version":"1.0","added_tokens":[],"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}'
+    facts = orjson.loads((run / "voice" / "voice.json").read_bytes())
+    (run / "voice" / "text.json").write_bytes(text)
+    with pytest.raises(SpeakError, match=r"text.json: damaged: not the file that voice.json lists"):
+        Voice.load(run)
+    import hashlib
+
+    facts["files"]["text.json"] = hashlib.sha256(text).hexdigest()
+    (run / "voice" / "voice.json").write_bytes(orjson.dumps(facts))
+    with pytest.raises(SpeakError, match="trained with another text tokenizer"):
+        Voice.load(run)
+
+
+@pytest.mark.parametrize("name", ["voice.json", "text.json", "speech.safetensors"])
+def test_a_run_without_its_parts_says_how_to_get_them(name: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    run = copied(runs["block"], tmp_path)
+    (run / "voice" / name).unlink()
+    with pytest.raises(SpeakError, match=rf"incomplete \({name} is missing\): give `speechmill train` once more"):
+        Voice.load(run)
+
+
+def test_damaged_facts_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = copied(runs["block"], tmp_path)
+    (run / "voice" / "voice.json").write_bytes(b'{"format": 3}')
+    with pytest.raises(SpeakError, match="damaged"):
+        Voice.load(run)

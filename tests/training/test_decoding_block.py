@@ -1,0 +1,203 @@
+"""Block decoding says exactly what the network of training says, in as few passes as there are steps."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny import silence_eos, talker, words
+from tests.training.uncached import Decoded, Recorded, Told, decode_blocks
+from training.decoding.block import BlockDecoder, planned
+from training.decoding.protocol import Chunk, Outcome, decode_all, stream
+from training.policies.policy import PRESETS, Policy, preset
+from training.talker import Talker
+
+COUNTS = [7, 3, 0]  # text states of three rows: more than the first blocks need, one turn and a half, none at all
+
+
+def recorded(policy: Policy) -> Recorded:
+    return Recorded(**{f.name: getattr(policy, f.name) for f in fields(policy)})
+
+
+def decoder(made: Talker, policy: Policy, rows: int = 3, blocks: int = 4, **settings: Any) -> BlockDecoder:
+    return BlockDecoder(made, rows, policy=policy, max_frames=blocks * made.settings.block, **settings)
+
+
+def whole(chunks: list[Chunk]) -> tuple[Tensor, Tensor]:
+    """Codes and steps of all chunks."""
+    return torch.cat([c.codes_NTQ for c in chunks], 1), torch.cat([c.steps_NTQ for c in chunks], 1)
+
+
+def run(decoder: BlockDecoder, told: Told) -> tuple[Tensor, Tensor]:
+    decoder.feed(told.text_NS, told.counts_N, ended=True)
+    return whole(list(stream(decoder)))
+
+
+def check(made: Talker, policy: Policy, steps: int, tolerance: float, fused: bool = True, **extra: Any) -> Decoded:
+    """Codes, steps and logits of the decoder are those of the reference."""
+    told, seen = Told(made, words(3, 7), COUNTS), recorded(policy)
+    expected = decode_blocks(told, policy, steps, 4, **extra)
+    found = decoder(made, seen, steps=steps, fused=fused, **extra)
+    codes_NLQ, steps_NLQ = run(found, told)
+    assert torch.equal(codes_NLQ, expected.codes_NLQ)
+    assert torch.equal(steps_NLQ, expected.steps_NLQ)
+    assert len(seen.seen) == len(expected.logits)
+    for ours, theirs in zip(seen.seen, expected.logits, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+    return expected
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_cached_is_uncached_under_every_policy(name: str) -> None:
+    """T06: codes, steps and logits, for rows whose texts differ in length."""
+    prior = torch.randn(12, generator=torch.Generator().manual_seed(3)).log_softmax(0)
+    check(silence_eos(talker()), PRESETS[name], 3, 1e-12, prior=prior)
+
+
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+@pytest.mark.parametrize("fused", [True, False])
+def test_training_logits_are_decoding_logits(conditioning: str, codebooks: int, fused: bool) -> None:
+    """T08: two-stream rows of training, and the cached decoder at the same state, for every conditioning."""
+    made = silence_eos(talker(codebooks, conditioning=conditioning))
+    check(made, preset("even"), 4, 1e-12, fused=fused)
+
+
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_cached_is_uncached_for_every_block_size(block: int) -> None:
+    """T06, and T29 for blocks of one: in-place block diffusion of single positions."""
+    anchors = min(block, 4)
+    made = silence_eos(talker(block=block, anchors=anchors))
+    check(made, preset("even"), 2, 1e-12)
+
+
+def test_cached_is_uncached_in_float32() -> None:
+    """T06 in the precision that is used."""
+    check(silence_eos(talker(dtype=torch.float32)), preset("even"), 4, 1e-5)
+
+
+def test_draws_are_the_same_with_and_without_a_cache() -> None:
+    """Sampling and random order depend on seed, utterance, block, step and cell alone."""
+    policy = preset("random", temperature=0.8, top_p=0.9)
+    made = silence_eos(talker())
+    one = check(made, policy, 3, 1e-12, seed=5)
+    other = check(made, policy, 3, 1e-12, seed=6)
+    assert not torch.equal(one.codes_NLQ, other.codes_NLQ)
+
+
+@pytest.mark.parametrize("name", ["even", "threshold", "dilated"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix"])
+def test_the_fused_commit_says_the_same_in_one_pass_less_per_block(name: str, conditioning: str) -> None:
+    """T07: passes are the steps taken, and one for each settled block where it is settled by itself."""
+    made, told = silence_eos(talker(conditioning=conditioning)), None
+    told = Told(made, words(3, 7), COUNTS)
+    fused, unfused = (decoder(made, PRESETS[name], steps=3, fused=fused) for fused in (True, False))
+    for ours, theirs in zip(run(fused, told), run(unfused, told), strict=True):
+        assert torch.equal(ours, theirs)
+    assert fused.work.steps == unfused.work.steps
+    assert fused.work.forwards == sum(fused.work.steps)
+    assert fused.work.commits == 0
+    assert unfused.work.commits == len(unfused.work.steps) - 1
+    assert unfused.work.forwards == sum(unfused.work.steps) + unfused.work.commits
+    assert fused.work.rows == unfused.work.rows
+
+
+def test_a_block_stops_when_nothing_is_masked() -> None:
+    """More steps than cells take as many passes as there are cells; a threshold that all cells pass takes one."""
+    made = silence_eos(talker())
+    told = Told(made, words(3, 7), COUNTS)
+    many = decoder(made, preset("even"), steps=9)
+    run(many, told)
+    assert many.work.steps == [4] * 4
+    with torch.no_grad():
+        made.head.weight.mul_(1e3)
+    sure = decoder(made, preset("threshold"), steps=4)
+    run(sure, told)
+    assert sure.work.steps == [1] * 4
+
+
+@pytest.mark.parametrize("name", ["even", "cosine", "left_to_right", "pmi"])
+@pytest.mark.parametrize("cells", [1, 4, 16, 48])
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 16])
+def test_fixed_counts_are_planned_and_not_asked_for(name: str, cells: int, steps: int) -> None:
+    """The plan is the step at which the policy's own counts run out."""
+    policy = PRESETS[name]
+    masked = torch.ones(1, cells, dtype=torch.bool)
+    logits = torch.randn(1, cells, 5, generator=torch.Generator().manual_seed(0))
+    stats = policy.stats(logits, prior=torch.zeros(5))
+    for step in range(1, steps + 1):  # noqa: B007
+        masked = masked & ~policy.select(stats, masked, step, steps)
+        if not masked.any():
+            break
+    assert planned(policy, cells, steps) == step
+
+
+def test_only_confidences_are_not_planned() -> None:
+    assert planned(preset("threshold"), 16, 4) is None
+    assert planned(preset("gap"), 16, 4) is None
+    assert planned(preset("dilated"), 16, 4) is None
+
+
+def test_settled_keys_are_never_written_again() -> None:
+    """T10: what a block has settled stays as it is, bit by bit, and denoising settles nothing."""
+    made = silence_eos(talker())
+    found = decoder(made, preset("even"), steps=3)
+    found.feed(words(3, 7), COUNTS, ended=True)
+    before: list[Tensor] = []
+    lengths = []
+    while found.next() is not None:
+        lengths.append(found.keys.length)
+        now = [kv[:, :, :, : found.keys.length].clone() for kv in found.keys.kv_layers]
+        for old, new in zip(before, now, strict=bool(before)):
+            assert torch.equal(old, new[:, :, :, : old.shape[3]])
+        before = now
+    assert lengths == [0, 4, 8, 12]
+
+
+def test_no_wait_for_the_device_inside_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T31: a block of fixed counts asks for one result, at its end; every other copy to the host is counted."""
+    made = silence_eos(talker(3))
+    found = decoder(made, preset("even"), steps=4)
+    found.feed(words(3, 7), COUNTS, ended=True)
+    asked: list[str] = []
+    for name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "cpu", "numpy"):
+        original = getattr(Tensor, name)
+
+        def counted(self: Tensor, *args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
+            asked.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Tensor, name, counted)
+    assert found.next() is not None
+    assert asked == ["tolist"]
+    assert found.next() is not None
+    assert asked == ["tolist"] * 2
+
+
+def test_a_frame_that_codebook_0_ends_is_ended_in_all() -> None:
+    """No other codebook may say EOS, and where codebook 0 did, what was not decided yet becomes EOS with it."""
+    made = silence_eos(talker(3), bias=3.0)
+    found = decoder(made, preset("even"), steps=6)
+    found.feed(words(3, 7), COUNTS, ended=True)
+    chunks = list(stream(found))
+    assert Outcome.ENDED in found.outcomes
+    for chunk in chunks:
+        for row, valid in enumerate(chunk.valid_N):
+            assert (chunk.codes_NTQ[row, :valid] < made.vocabulary.eos).all()
+            assert (chunk.codes_NTQ[row, valid:] == made.vocabulary.eos).all()
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    made = talker()
+    with pytest.raises(ValueError, match="at least one step"):
+        BlockDecoder(made, 1, steps=0)
+    with pytest.raises(ValueError, match="nothing to decode"):
+        BlockDecoder(made, 0)
+    with pytest.raises(ValueError, match="names"):
+        BlockDecoder(made, 2, utterances=["one"])
+    with pytest.raises(ValueError, match="eval"):
+        BlockDecoder(talker().train(), 1)

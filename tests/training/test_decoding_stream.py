@@ -1,0 +1,221 @@
+"""Streaming: text in pieces, rows that end each in its time, interruptions. The same for every kind of decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny import silence_eos, talker, words
+from training.decoding.acceptance import Confident, Verified
+from training.decoding.protocol import Chunk, Decoder, Outcome, decode_all, joined, stream
+from training.decoding.registry import DECODERS, open_decoder
+from training.policies.policy import preset
+from training.talker import Talker
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "block": ("block", {"steps": 3}),
+    "block threshold": ("block", {"steps": 4, "policy": preset("threshold")}),
+    "block sampled": ("block", {"steps": 2, "policy": preset("even", temperature=0.8)}),
+    "block unfused": ("block", {"steps": 3, "fused": False}),
+    "autoregressive": ("autoregressive", {"temperature": 0.5}),
+    "multi_token": ("multi_token", {}),
+    "multi_token confident": ("multi_token", {"accept": Confident(tau=0.3)}),
+    "multi_token verified": ("multi_token", {"accept": Verified()}),
+}
+every_kind = pytest.mark.parametrize("kind", sorted(KINDS))
+every_conditioning = pytest.mark.parametrize("conditioning", ["anchors", "prefix"])
+
+
+def opened(made: Talker, kind: str, rows: int, **settings: Any) -> Decoder:
+    name, fixed = KINDS[kind]
+    return open_decoder(made, name, rows, **{"max_frames": 24, **fixed, **settings})
+
+
+def same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def in_pieces(decoder: Decoder, text_NS: Tensor, counts_N: Sequence[int], sizes: Sequence[int]) -> list[Chunk]:
+    """Feed text piece by piece, and take what comes as soon as it comes."""
+    chunks, first = list(stream(decoder)), 0
+    assert not chunks
+    for size in sizes:
+        piece = text_NS[:, first : first + size]
+        decoder.feed(piece, [min(max(count - first, 0), size) for count in counts_N])
+        first += size
+        chunks += stream(decoder)
+    decoder.feed(text_NS[:, :0], ended=True)
+    return chunks + list(stream(decoder))
+
+
+@every_kind
+@every_conditioning
+@pytest.mark.parametrize("sizes", [[1] * 9, [2, 0, 3, 4], [9]])
+def test_a_stream_says_what_the_whole_text_says(kind: str, conditioning: str, sizes: list[int]) -> None:
+    """T22: any cut of the text; nothing that was sent is revised."""
+    made, text_NS, counts = talker(conditioning=conditioning), words(3, 9), [9, 4, 0]
+    whole = decode_all(opened(made, kind, 3), text_NS, counts)
+    chunks = in_pieces(opened(made, kind, 3), text_NS, counts, sizes)
+    assert same(joined(chunks, 3), whole)
+    assert [c.first for c in chunks] == [4 * i for i in range(len(chunks))]
+
+
+@every_kind
+@every_conditioning
+def test_a_block_waits_for_its_turn_and_knows_no_later_one(kind: str, conditioning: str) -> None:
+    """T22, the rule of the prefix: block b comes out as soon as turn b is there, whatever text comes after it."""
+    made = silence_eos(talker(conditioning=conditioning))
+    text_NS = words(2, 9)
+    other_NS = torch.cat([text_NS[:, :4], (text_NS[:, 4:] + 1) % 7], 1)
+    decoders = [opened(made, kind, 2) for _ in range(3)]
+    sent = [[] for _ in decoders]
+    for decoder, chunks, text in zip(decoders, sent, (text_NS[:, :4], text_NS, other_NS), strict=True):
+        decoder.feed(text)
+        chunks += stream(decoder)
+    assert [len(chunks) for chunks in sent] == [2, 4, 4]
+    for early, whole, changed in zip(*sent, strict=False):
+        assert torch.equal(early.codes_NTQ, whole.codes_NTQ)
+        assert torch.equal(changed.codes_NTQ, whole.codes_NTQ)
+    assert not same(joined(sent[1], 2), joined(sent[2], 2))
+
+
+@every_kind
+@every_conditioning
+def test_an_interrupted_decoder_goes_on_as_if_nothing_had_happened(kind: str, conditioning: str) -> None:
+    """T23: a copy after a block; both go on, in any order, and say the same."""
+    made, text_NS = silence_eos(talker(conditioning=conditioning)), words(2, 9)
+    whole = decode_all(opened(made, kind, 2), text_NS, [9, 5])
+    decoder = opened(made, kind, 2)
+    decoder.feed(text_NS[:, :5])
+    chunks = [c for _ in range(2) if (c := decoder.next())]
+    kept = decoder.copy()
+    rest_NS, counts = text_NS[:, 5:], [4, 0]
+    decoder.feed(rest_NS, counts, ended=True)
+    first = joined(chunks + list(stream(decoder)), 2)
+    kept.feed(rest_NS, counts, ended=True)
+    again = joined(chunks + list(stream(kept)), 2)
+    assert same(first, whole)
+    assert same(again, whole)
+    assert kept.work == decoder.work
+
+
+@every_kind
+def test_rows_do_not_influence_each_other(kind: str) -> None:
+    """T15, T16: alone, in a batch, in another order, beside rows that end earlier or later, with more padding behind."""
+    made, text_NS, counts = talker(), words(5, 9, seed=4), [9, 4, 0, 7, 2]
+    with torch.no_grad():
+        made.head.bias[-1] += 2.0  # so that rows end at different times
+    names = [f"utterance {row}" for row in range(5)]
+    together = decode_all(opened(made, kind, 5, utterances=names), text_NS, counts)
+    assert len({len(codes) for codes in together}) > 1
+    order = [3, 1, 4, 0, 2]
+    mixed = opened(made, kind, 5, utterances=[names[row] for row in order])
+    padded_NS = torch.cat([text_NS, words(5, 6)], 1)
+    assert same(decode_all(mixed, padded_NS[order], [counts[row] for row in order]), [together[row] for row in order])
+    for row in range(5):
+        alone = opened(made, kind, 1, utterances=[names[row]])
+        assert same(decode_all(alone, text_NS[row : row + 1], [counts[row]]), [together[row]])
+
+
+@every_kind
+@pytest.mark.parametrize("bias", [-1.0, 1.0, 3.0])
+def test_rows_end_at_their_first_eos(kind: str, bias: float) -> None:
+    """T14: what is sent stops before the first EOS, holds codes only, and a row that has ended sends nothing more."""
+    made, text_NS = talker(2), words(6, 9, seed=1)
+    with torch.no_grad():
+        made.head.bias.view(2, 12)[:, -1] += bias
+    decoder = opened(made, kind, 6)
+    decoder.feed(text_NS, [9, 7, 5, 3, 1, 0], ended=True)
+    chunks = list(stream(decoder))
+    for row, outcome in enumerate(decoder.outcomes):
+        valid = [chunk.valid_N[row] for chunk in chunks]
+        assert (sum(valid) < 24) == (outcome is Outcome.ENDED)
+        ended = next((i for i, v in enumerate(valid) if v < 4), len(valid))
+        assert valid[:ended] == [4] * ended
+        assert not any(valid[ended + 1 :])
+        for chunk in chunks:
+            v = chunk.valid_N[row]
+            assert (chunk.codes_NTQ[row, :v] < 11).all()
+            assert (chunk.codes_NTQ[row, v:] == 11).all()
+    assert decoder.finished
+    assert decoder.next() is None
+
+
+@every_kind
+def test_nothing_is_said_by_a_talker_that_ends_at_once(kind: str) -> None:
+    """T14: an utterance of no frames; one block is enough to know, and shorter than a block is a length like any other."""
+    made = silence_eos(talker(), bias=99.0)
+    decoder = opened(made, kind, 2)
+    codes = decode_all(decoder, words(2, 3))
+    assert [len(c) for c in codes] == [0, 0]
+    assert list(decoder.outcomes) == [Outcome.ENDED] * 2
+    assert len(decoder.work.steps) == 1
+
+
+@every_kind
+@pytest.mark.parametrize("limit", [1, 4, 6, 8])
+def test_the_most_frames_allowed_is_a_named_outcome(kind: str, limit: int) -> None:
+    made = silence_eos(talker())
+    decoder = opened(made, kind, 2, max_frames=limit)
+    codes = decode_all(decoder, words(2, 3))
+    assert [len(c) for c in codes] == [limit] * 2
+    assert list(decoder.outcomes) == [Outcome.LIMIT] * 2
+    longer = decode_all(opened(made, kind, 2, max_frames=limit + 8), words(2, 3))
+    assert same(codes, [c[:limit] for c in longer])
+
+
+@every_kind
+def test_the_longest_utterance_is_what_the_talker_has_positions_for(kind: str) -> None:
+    made = silence_eos(talker(max_frames=18))
+    codes = decode_all(opened(made, kind, 1, max_frames=None), words(1, 3))
+    assert len(codes[0]) == 16
+
+
+@every_kind
+@every_conditioning
+def test_no_text_at_all(kind: str, conditioning: str) -> None:
+    """A row of zero states, and a batch of them, decode like the network is trained: with the vectors that stand for none."""
+    made = silence_eos(talker(conditioning=conditioning))
+    nothing = decode_all(opened(made, kind, 1), words(1, 0))
+    padded = decode_all(opened(made, kind, 1), words(1, 3), [0])
+    assert same(nothing, padded)
+    assert len(nothing[0]) == 24
+
+
+def test_text_that_cannot_be_is_refused() -> None:
+    decoder = open_decoder(talker(), "block", 2)
+    decoder.feed(words(2, 3), [3, 1])
+    with pytest.raises(ValueError, match=r"rows \[1\]"):
+        decoder.feed(words(2, 1), [1, 1])
+    with pytest.raises(ValueError, match="3 rows"):
+        decoder.feed(words(3, 1))
+    with pytest.raises(ValueError, match="counts"):
+        decoder.feed(words(2, 1), [2, 0])
+    with pytest.raises(ValueError, match="max_frames"):
+        decoder.feed(words(2, 70), [70, 0])
+    decoder.feed(words(2, 1), [1, 0], ended=True)
+    with pytest.raises(ValueError, match=r"rows \[0\]"):
+        decoder.feed(words(2, 1), [1, 0])
+    decoder.feed(words(2, 2), [0, 0])
+
+
+def test_given_text_states() -> None:
+    """A talker that reads the states of a language model takes them as they are."""
+    made = silence_eos(talker(text_width=6))
+    states_NSW = torch.randn(2, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole = decode_all(open_decoder(made, "block", 2, max_frames=12), states_NSW)
+    decoder = open_decoder(made, "block", 2, max_frames=12)
+    decoder.feed(states_NSW[:, :3])
+    chunks = list(stream(decoder))
+    decoder.feed(states_NSW[:, 3:], ended=True)
+    assert same(joined(chunks + list(stream(decoder)), 2), whole)
+
+
+def test_decoders_by_name() -> None:
+    assert set(DECODERS) == {"block", "autoregressive", "multi_token"}
+    with pytest.raises(ValueError, match="no decoder 'other'"):
+        open_decoder(talker(), "other", 1)

@@ -1,0 +1,152 @@
+"""The network: what its outputs depend on, and what they do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.test_layout import CLOCK, utterances
+from tests.training.tiny import settings, talker, words
+from training.attention import allow, join
+from training.cache import Cache
+from training.layout import CLEAN, LAYOUTS, Noised, speech
+from training.talker import Talker
+from training.vocabulary import Vocabulary
+
+CONDITIONINGS = ["anchors", "prefix", "both"]
+HUGE = 10  # the last code; utterances are drawn without it
+
+
+def logits(made: Talker, x: Noised, text_NS: Tensor, counts_N: Tensor, layout: str = "two_stream") -> Tensor:
+    rows = LAYOUTS[layout](x, made.clock, made.vocabulary)
+    text_NS = text_NS.repeat_interleave(len(rows.ids_NTQ) // len(text_NS), 0)
+    counts_N = counts_N.repeat_interleave(len(rows.ids_NTQ) // len(counts_N))
+    return made.logits(made(rows.ids_NTQ, rows.meta, text_NS, counts_N, rows.wanted)).detach()
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_padding_changes_nothing(conditioning: str, layout: str) -> None:
+    """T05: any ids at positions that are not there, any text behind the text, as large as one likes, to the last bit."""
+    made, x = talker(2, conditioning=conditioning), utterances()
+    counts_N, text_NS = torch.tensor([5, 2]), words(2, 6).clamp(max=5)
+    with torch.no_grad():  # a code and a word that occur as padding only
+        made.codes.weight.view(2, -1, 32)[:, HUGE] = 1e4
+        made.reader.embed.weight[6] = 1e4
+    absent_NL1 = ~x.valid_NL[:, :, None]
+    ids_NCLQ = x.ids_NCLQ.masked_fill(absent_NL1[:, None], HUGE)
+    other = Noised(x.codes_NLQ.masked_fill(absent_NL1, HUGE), ids_NCLQ, x.masked_NCLQ, x.valid_NL, x.frames_N)
+    other_NS = text_NS.masked_fill(torch.arange(6) >= counts_N[:, None], 6)
+    plain, padded = logits(made, x, text_NS, counts_N, layout), logits(made, other, other_NS, counts_N, layout)
+    rows = LAYOUTS[layout](x, made.clock, made.vocabulary)
+    valid_NP = rows.meta.valid_NT[:, rows.wanted].expand(plain.shape[:2])
+    assert torch.equal(plain[valid_NP], padded[valid_NP])
+    assert not torch.equal(plain, padded)
+    assert padded.isfinite().all()
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_a_row_is_the_same_beside_others(conditioning: str) -> None:
+    """T15, T16 in training: shorter rows among longer ones, and other rows in another order."""
+    made, x = talker(2, conditioning=conditioning), utterances()
+    counts_N, text_NS = torch.tensor([5, 2]), words(2, 6)
+    whole = logits(made, x, text_NS, counts_N)
+    alone = Noised(x.codes_NLQ[1:, :4], x.ids_NCLQ[1:, :, :4], x.masked_NCLQ[1:, :, :4], x.valid_NL[1:, :4], x.frames_N[1:])
+    found = logits(made, alone, text_NS[1:, :2], counts_N[1:])
+    expected = whole[1:].unflatten(1, (2, 12))[:, :, :4].flatten(1, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_text_of_a_later_turn_is_not_known() -> None:
+    """Block b knows text states up to its turn, in every conditioning; then it does depend on them."""
+    for conditioning in CONDITIONINGS:
+        made, x = talker(2, conditioning=conditioning), utterances()
+        text_NS, counts_N = words(2, 6), torch.tensor([6, 6])
+        other_NS = torch.cat([text_NS[:, :2], (text_NS[:, 2:] + 1) % 7], 1)
+        one, other = (logits(made, x, t, counts_N)[:1].unflatten(1, (2, 12)) for t in (text_NS, other_NS))
+        assert torch.equal(one[:, :, :4], other[:, :, :4]), conditioning
+        assert not torch.equal(one[:, :, 4:8], other[:, :, 4:8]), conditioning
+
+
+def test_anchors_are_added_in_order_and_end_with_the_text() -> None:
+    """Turn b's states at the first positions of block b; past the end of a row's text the vector that stands for none."""
+    made = talker()
+    assert made.anchors is not None
+    states_NSD = torch.randn(2, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = made.anchors(states_NSD, torch.tensor([5, 3]), speech(0, 12, CLOCK, CLEAN)).detach()
+    projected, none = made.anchors.project(states_NSD).detach(), made.anchors.none_D.detach()
+    expected = torch.zeros(2, 12, 32, dtype=torch.float64)
+    for row, count in enumerate([5, 3]):
+        for state in range(6):
+            position = state // 2 * 4 + state % 2
+            expected[row, position] = projected[row, state] if state < count else none
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_a_row_without_text(conditioning: str) -> None:
+    """No text states at all are the same as some that are all padding."""
+    made, x = talker(2, conditioning=conditioning), utterances()
+    none_N = torch.tensor([0, 0])
+    one, other = (logits(made, x, words(2, count), none_N) for count in (0, 3))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert one.isfinite().all()
+
+
+@pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 0, 3]])
+def test_the_reader_reads_in_pieces(sizes: list[int]) -> None:
+    """Text in any pieces, over a cache, gives the states of the whole text."""
+    made, text_NS = talker(text_layers=2), words(2, 5)
+    cache, parts = Cache.empty(2, 2, 2, 8, 16, torch.float64), []
+    for size in sizes:
+        first = cache.length
+        parts.append(made.reader(text_NS[:, first : first + size], first, cache))
+        cache.commit(size)
+    torch.testing.assert_close(torch.cat(parts, 1), made.reader(text_NS), rtol=0, atol=1e-12)
+
+
+def test_only_wanted_positions_are_worked_out_and_are_what_they_were() -> None:
+    made = talker()
+    meta = speech(0, 12, CLOCK, CLEAN)
+    x_NTD = torch.randn(2, 12, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole = made.body(x_NTD, meta.pos_NT, allow(meta, meta))
+    part = made.body(x_NTD, meta.pos_NT, allow(meta, meta), slice(8, None))
+    torch.testing.assert_close(part, whole[:, 8:], rtol=0, atol=1e-12)
+
+
+def test_the_cache_refuses_what_it_has_no_room_for() -> None:
+    cache = Cache.empty(1, 1, 1, 4, 2)
+    cache.extended(0, torch.zeros(2, 1, 1, 4, 2))
+    cache.commit(3)
+    with pytest.raises(ValueError, match="holds 4 positions, 5 are needed"):
+        cache.extended(0, torch.zeros(2, 1, 1, 2, 2))
+
+
+def test_a_copy_of_a_cache_goes_its_own_way() -> None:
+    cache = Cache.empty(1, 1, 1, 4, 2)
+    cache.extended(0, torch.ones(2, 1, 1, 2, 2))
+    cache.commit(2)
+    other = cache.copy()
+    cache.extended(0, torch.full((2, 1, 1, 1, 2), 3.0))
+    seen = other.extended(0, torch.full((2, 1, 1, 1, 2), 5.0))
+    assert seen[0, 0, 0, :, 0].tolist() == [1, 1, 5]
+    assert other.length == 2
+
+
+def test_specials_are_read_but_never_said() -> None:
+    """The head has codes and EOS; the embedding knows MASK and START as well."""
+    v = Vocabulary(11, 3)
+    made = Talker(settings(), v, 7)
+    assert made.head.out_features == 3 * v.classes == 36
+    assert made.codes.num_embeddings == 3 * v.embeddings == 42
+    assert max(v.eos, v.mask, v.start) < v.embeddings
+    assert len({v.eos, v.mask, v.start}) == 3
+    assert v.eos < v.classes <= v.mask
+
+
+def test_text_side_by_side_with_speech_is_one_row() -> None:
+    one = join(speech(0, 4, CLOCK, CLEAN), speech(4, 4, CLOCK, CLEAN))
+    whole = speech(0, 8, CLOCK, CLEAN)
+    assert torch.equal(one.pos_NT, whole.pos_NT)
+    assert torch.equal(one.turn_NT, whole.turn_NT)

@@ -1,0 +1,414 @@
+"""The trainer: one gradient however the batch is cut, every strategy runs, every layout learns, a run goes on where it stood."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from manifests.dataset import Dataset
+from manifests.settings.mask import BernoulliSettings, MaskSet, MaskSettings
+from manifests.settings.train import MASKED_LAYOUTS
+from manifests.training_recipe import TrainingRecipe
+from tests.training.datasets import SETS, VOCAB, recipe, utterances, write_dataset
+from training import checkpoint
+from training.average import Average
+from training.batches import Share
+from training.course import prepare
+from training.distributed import Ranks
+from training.errors import CheckpointError, Diverged, RowsError
+from training.gradient import Gradient
+from training.layout import LAYOUTS
+from training.loading import built
+from training.logs import LOG, Silent
+from training.losses import WEIGHTINGS
+from training.objective import OBJECTIVES, loss_of
+from training.optimiser import OPTIMISERS
+from training.run import Job, check, train
+from training.schedule import SCHEDULES, factor
+from training.talker import Talker
+from training.trainer import Outcome, Trainer
+
+torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data"), utterances(40))
+
+
+def stage(layout: str, masks: str | None = None, steps: int = 1, **more: Any) -> dict[str, Any]:
+    return {"layout": layout, "masks": masks, "steps": steps, **more}
+
+
+def run_in(folder: Path, root: str, made: TrainingRecipe, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    return train(Job(made, root, str(folder)), Ranks(), stop, Console(quiet=True))
+
+
+def trainer(root: str, made: TrainingRecipe, folder: Path = Path("nowhere")) -> Trainer:
+    dataset = Dataset.open(root)
+    torch.manual_seed(made.train.seed)
+    prepared = prepare(made, dataset, None, Share(parts=made.train.accumulate))
+    return Trainer(made, built(made.talker, dataset.description), prepared, folder, Ranks(), Silent())
+
+
+# One gradient
+
+
+def gradient(root: str, made: TrainingRecipe, share: Callable[[int], Share], ranks: int) -> Tensor:
+    """The gradient of the first step in float64, its ranks worked through one after the other."""
+    dataset = Dataset.open(root)
+    torch.manual_seed(0)
+    talker = built(made.talker, dataset.description).double()
+    total = Gradient(talker.parameters())
+    for rank in range(ranks):
+        for batch in prepare(made, dataset, None, share(rank)).course[0]:
+            total.add(loss_of(talker, talker, batch, made.train.stages[0]), batch.noised.valid_NL.sum())
+    total.finish(total.sum(Ranks(), False).weight, None)
+    return total.flat.clone()
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("one", [stage("two_stream", "hierarchical", copies=2), stage("single_stream", "pairs", copies=2),
+                                 stage("autoregressive"), stage("anchored")])  # fmt: skip
+def test_parts_and_ranks_have_the_gradient_of_the_whole_batch(root: str, one: dict[str, Any], weighting: str) -> None:
+    made = recipe({**one, "weighting": weighting}, batch_frames=96)
+    assert len(prepare(made, Dataset.open(root), None, Share()).course.rows(0)) >= 4
+    whole = gradient(root, made, lambda rank: Share(), 1)
+    assert whole.norm() > 0.01
+    accumulated = gradient(root, made, lambda rank: Share(parts=4), 1)
+    shared = gradient(root, made, lambda rank: Share(rank, 2), 2)
+    both = gradient(root, made, lambda rank: Share(rank, 2, 3), 2)
+    for other in (accumulated, shared, both):
+        torch.testing.assert_close(other, whole, rtol=1e-9, atol=1e-12)
+
+
+def test_padding_has_no_part_in_the_gradient(root: str) -> None:
+    """Rows one by one, so without any padding, against all rows of all lengths in one batch."""
+    made = recipe(stage("two_stream", "bernoulli"), batch_frames=10_000)
+    padded = prepare(made, Dataset.open(root), None, Share()).course[0][0].noised.valid_NL
+    assert not padded.all()
+    alone = gradient(root, made, lambda rank: Share(parts=36), 1)
+    torch.testing.assert_close(gradient(root, made, lambda rank: Share(), 1), alone, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_without_a_masked_cell_changes_nothing_and_is_no_fault(tmp_path: Path) -> None:
+    """The complement of a mask that covers everything masks nothing."""
+    everything = MaskSet(views=2, complementary=True, mix=(BernoulliSettings(tokens=(1.0, 1.0)),))
+    root = write_dataset(tmp_path, utterances(8), MaskSettings(block=4, sets={"all": everything}), dev=0)
+    made = recipe(stage("two_stream", "all", steps=4), optimiser={"weight_decay": 0.0}, batch_frames=10_000)
+    one = trainer(root, made)
+    parts = [one.prepared.course[i] for i in range(2)]
+    first = one._learn(parts[0], False)
+    one.step = 1
+    second = one._learn(parts[1], False)
+    assert (first.weight > 0, second.weight, second.loss) == (True, 0.0, 0.0)
+    assert all(p.isfinite().all() for p in one.talker.parameters())
+
+
+# Every strategy
+
+
+def test_settings_name_the_strategies_there_are() -> None:
+    from typing import get_args
+
+    from manifests.settings.train import (
+        AdamWSettings,
+        CosineSettings,
+        MuonSettings,
+        StageSettings,
+        ValidationSettings,
+        WsdSettings,
+    )
+
+    fields = StageSettings.model_fields
+    assert set(get_args(fields["layout"].annotation)) == set(LAYOUTS)
+    assert set(get_args(fields["loss"].annotation)) == set(OBJECTIVES)
+    assert set(get_args(fields["weighting"].annotation)) == set(WEIGHTINGS)
+    assert set(get_args(ValidationSettings.model_fields["layout"].annotation)) == set(MASKED_LAYOUTS)
+    assert {s.model_fields["name"].default for s in (AdamWSettings, MuonSettings)} == set(OPTIMISERS)
+    assert {s.model_fields["name"].default for s in (CosineSettings, WsdSettings)} == set(SCHEDULES)
+
+
+def matrix() -> list[tuple[str, str | None, str, str, str]]:
+    pairs = [(layout, masks) for layout in LAYOUTS for masks in (SETS if layout in MASKED_LAYOUTS else [None])]
+    return [(*pair, *rest) for pair in pairs for rest in itertools.product(OBJECTIVES, WEIGHTINGS, OPTIMISERS)]
+
+
+@pytest.mark.parametrize(("layout", "masks", "loss", "weighting", "optimiser"), matrix())
+def test_every_layout_with_every_mask_set_loss_and_optimiser_runs_a_step(
+    root: str, layout: str, masks: str | None, loss: str, weighting: str, optimiser: str
+) -> None:
+    one = stage(layout, masks, copies=2 if masks else 1, loss=loss, weighting=weighting)
+    made = recipe(one, optimiser={"name": optimiser}, validation={"every": 1})
+    run = trainer(root, made)
+    run._save = lambda: None
+    before = [p.clone() for p in run.talker.parameters()]
+    outcome = run.run()
+    assert all(math.isfinite(value) for value in outcome.figures.values())
+    assert outcome.figures
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, run.talker.parameters(), strict=True))
+    assert moved > len(before) / 2
+
+
+@pytest.mark.parametrize("codebooks", [1, 3])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+def test_every_conditioning_and_several_codebooks_run(tmp_path: Path, codebooks: int, conditioning: str) -> None:
+    root = write_dataset(tmp_path, utterances(12, codebooks=codebooks))
+    made = recipe(stage("two_stream", "pairs", copies=2), talker={"conditioning": conditioning}, validation={"every": 1})
+    run = trainer(root, made)
+    run._save = lambda: None
+    assert math.isfinite(run.run().figures["dev_full"])
+
+
+# Learning
+
+
+@pytest.mark.parametrize("one", [stage("two_stream", "once"), stage("single_stream", "once"), stage("autoregressive"),
+                                 stage("anchored")])  # fmt: skip
+def test_every_layout_learns_one_batch_by_heart(tmp_path: Path, one: dict[str, Any]) -> None:
+    """A row that sees what it should not, or not what it should, shows here (SoundStorm's masking could not do it)."""
+    random = np.random.default_rng(0)
+    codes = [random.integers(0, VOCAB, (n, 1)).astype(np.uint16) for n in (5, 7, 9, 11)]
+    sets = {"once": MaskSet(views=1, mix=(BernoulliSettings(tokens=(0.7, 0.9)),))}
+    root = write_dataset(tmp_path, codes, MaskSettings(block=4, sets=sets), dev=0)
+    made = recipe(
+        {**one, "steps": 200}, batch_frames=1_000, optimiser={"lr": 0.01, "weight_decay": 0.0}, ema=0.0,
+        talker={"width": 64, "ffn": 128}, schedule={"warmup": 10},
+    )  # fmt: skip
+    run = trainer(root, made)
+    losses = []
+    for parts in run.prepared.course.ahead(0, 0):
+        losses.append(run._learn(parts, False).loss)
+        run.step += 1
+        if losses[-1] < 0.05:
+            break
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.05
+
+
+def chain(states: int = 4, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray, float]:
+    """(transitions, stationary distribution, entropy rate in nats) of a Markov chain."""
+    random = np.random.default_rng(5)
+    move = np.exp(sharpness * random.standard_normal((states, states)))
+    move /= move.sum(1, keepdims=True)
+    still = np.linalg.matrix_power(move, 200)[0]
+    return move, still, float(-(still[:, None] * move * np.log(move)).sum())
+
+
+def walk(move: np.ndarray, still: np.ndarray, frames: int, random: np.random.Generator) -> list[int]:
+    path = [int(random.choice(len(still), p=still))]
+    while len(path) < frames:
+        path.append(int(random.choice(len(still), p=move[path[-1]])))
+    return path
+
+
+@pytest.mark.parametrize("layout", ["autoregressive", "two_stream"])
+def test_a_markov_chain_is_learned_to_its_entropy(tmp_path: Path, layout: str) -> None:
+    """Next-frame prediction, and blocks of one frame, both come down to what the chain leaves open, and not below."""
+    move, still, rate = chain()
+    random, frames = np.random.default_rng(0), 12
+    paths = [walk(move, still, frames, random) for _ in range(460)]
+    codes = [np.array(p, np.uint16)[:, None] for p in paths]
+    masks = MaskSettings(block=1, sets={"all": MaskSet(views=1, mix=(BernoulliSettings(tokens=(1.0, 1.0)),))})
+    root = write_dataset(tmp_path, codes, masks, dev=60, each=460, vocab=4)
+    one = stage(layout, "all" if layout in MASKED_LAYOUTS else None, steps=160)
+    made = recipe(
+        one, batch_frames=400, talker={"block": 1, "anchors": 1}, optimiser={"lr": 0.01}, schedule={"warmup": 20}, ema=0.95,
+        validation={"every": 160, "shares": {"full": 1.0}},
+    )  # fmt: skip
+    run = trainer(root, made)
+    run._save = lambda: None
+    figures = run.run().figures
+    nats = figures["dev_frames" if layout == "autoregressive" else "dev_full"] * (frames + 1)  # EOS after the last is certain
+    true = -np.mean([np.log(still[p[0]]) + sum(np.log(move[a, b]) for a, b in itertools.pairwise(p)) for p in paths[:60]])
+    assert true / frames == pytest.approx((-(still * np.log(still)).sum() + (frames - 1) * rate) / frames, abs=0.05)
+    assert -0.01 < (nats - true) / frames < 0.03, "what the model pays per frame beyond what the chain leaves open"
+    assert rate < 0.5 * math.log(4)
+
+
+# Going on
+
+
+SPLIT = (
+    stage("single_stream", "bernoulli", 5, name="one"),
+    stage("two_stream", "hierarchical", 5, name="two", copies=2, lr_scale=0.5),
+)
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    found = checkpoint.newest(folder)
+    assert found is not None
+    return {p.name: p.read_bytes() for p in sorted(found.path.glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("stops", [(1,), (4, 5, 9)])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(root: str, tmp_path: Path, optimiser: str, stops: tuple[int, ...]) -> None:
+    made = recipe(
+        *SPLIT, optimiser={"name": optimiser}, talker={"dropout": 0.2}, ema=0.9, validation={"every": 3}, checkpoint_every=100,
+    )  # fmt: skip
+    assert run_in(tmp_path / "whole", root, made).finished
+    for stop in stops:
+        before = checkpoint.newest(tmp_path / "cut")
+        left = iter(range(stop - (before.step if before else 0) - 1, -1, -1))
+        outcome = run_in(tmp_path / "cut", root, made, lambda left=left: next(left) == 0)
+        assert (outcome.step, outcome.finished) == (stop, False)
+    assert run_in(tmp_path / "cut", root, made).finished
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    logs = [[json.loads(line) for line in (tmp_path / n / LOG).read_text().splitlines()] for n in ("cut", "whole")]
+    told = [[(e["step"], e.get("loss"), e.get("dev_full")) for e in log if "step" in e] for log in logs]
+    assert told[0] == told[1]
+
+
+def test_a_finished_run_has_nothing_to_do(root: str, tmp_path: Path) -> None:
+    made = recipe(stage("autoregressive", steps=2))
+    first = run_in(tmp_path, root, made)
+    assert run_in(tmp_path, root, made) == first
+
+
+def test_the_log_goes_back_to_the_step_the_run_goes_on_from(root: str, tmp_path: Path) -> None:
+    made = recipe(stage("autoregressive", steps=4), checkpoint_every=2, keep=9)
+    run_in(tmp_path, root, made)
+    (tmp_path / checkpoint.FOLDER / "step-00000004" / "state.json").unlink()
+    with (tmp_path / LOG).open("a") as log:
+        log.write('{"step": 4, "loss": 1')
+    run_in(tmp_path, root, made)
+    told = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [e["step"] for e in told if "loss" in e] == [1, 2, 3, 4]
+    assert any("damaged checkpoint passed over" in e.get("note", "") for e in told)
+
+
+def test_weights_of_another_run_are_a_start(root: str, tmp_path: Path) -> None:
+    run_in(tmp_path / "first", root, recipe(stage("two_stream", "bernoulli", 3)))
+    made = recipe(stage("two_stream", "pairs", 1), start=str(tmp_path / "first"), optimiser={"lr": 1e-30, "weight_decay": 0.0})
+    run_in(tmp_path / "second", root, made)
+    assert weights(tmp_path / "second")["average.safetensors"] == weights(tmp_path / "first")["average.safetensors"]
+
+
+def test_how_a_run_is_carried_out_may_change_on_the_way(root: str, tmp_path: Path) -> None:
+    run_in(tmp_path, root, recipe(stage("autoregressive", steps=3)), lambda: True)
+    again = recipe(stage("autoregressive", steps=3), keep=5, accumulate=2, log_every=2, loaders=1)
+    assert run_in(tmp_path, root, again).finished
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"optimiser": {"lr": 0.5}}, r"begun with train\.optimiser\.lr = 0\.0015, the recipe now says 0\.5: choose another -o"),
+        ({"talker": {"width": 64}}, r"begun with talker\.width = 32"),
+    ],
+)
+def test_another_recipe_does_not_go_on_with_a_run(root: str, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    run_in(tmp_path, root, recipe(stage("autoregressive", steps=1)))
+    with pytest.raises(CheckpointError, match=said):
+        check(Job(recipe(stage("autoregressive", steps=1), **change), root, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("one", "talker", "said"),
+    [
+        (stage("two_stream", "bernouli"), {}, r"masks-0: no mask set bernouli; did you mean bernoulli\?"),
+        (stage("two_stream", "xyz"), {}, r"no mask set xyz; it has bernoulli, hierarchical, pairs"),
+        (stage("two_stream", "pairs"), {"block": 8}, r"blocks of 4, the talker's are of 8: set talker\.block=4"),
+        (stage("autoregressive"), {"max_frames": 16, "block": 16}, r"no utterance in the training split"),
+    ],
+)
+def test_what_does_not_fit_the_dataset_is_refused(
+    tmp_path: Path, one: dict[str, Any], talker: dict[str, Any], said: str
+) -> None:
+    long = [np.zeros((17, 1), np.uint16)] * 6
+    root = write_dataset(tmp_path / "data", long)
+    with pytest.raises(RowsError, match=said) as caught:
+        check(Job(recipe(one, talker=talker), root, str(tmp_path / "run")))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_utterances(root: str, tmp_path: Path) -> None:
+    made = recipe(stage("two_stream", "bernoulli", 6), checkpoint_every=2)
+    run = trainer(root, made, tmp_path)
+    learn = run._learn
+
+    def poisoned(parts: list[Any], stop: bool) -> Any:
+        if run.step == 4:
+            run.talker.head.bias.data[0] = float("nan")
+        return learn(parts, stop)
+
+    run._learn = poisoned
+    with pytest.raises(Diverged, match=r"^step 5: loss nan, gradient norm nan, on the utterances u\d{4}, .*step-00000004"):
+        run.run()
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.step == 4
+    assert all(t.isfinite().all() for t in found.tensors("talker").values())
+
+
+# Schedules, averages, clipping
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_rise_to_one_and_fall_to_the_floor(name: str) -> None:
+    made = recipe(schedule={"name": name, "warmup": 10, "floor": 0.1}).train.schedule
+    rates = [factor(made, step, 100) for step in range(100)]
+    assert 0 < rates[0] < 0.2
+    assert max(rates) == pytest.approx(1.0)
+    assert all(a < b for a, b in itertools.pairwise(rates[:11]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+    assert rates[-1] == pytest.approx(0.1, abs=0.05)
+
+
+def test_wsd_is_level_between_rise_and_fall() -> None:
+    made = recipe(schedule={"name": "wsd", "warmup": 10, "decay": 0.25}).train.schedule
+    assert [factor(made, step, 100) for step in (10, 50, 75)] == [1.0, 1.0, 1.0]
+    assert factor(made, 87, 100) == pytest.approx(13 / 25)
+
+
+def small_talker(root: str) -> Talker:
+    return built(recipe().talker, Dataset.open(root).description)
+
+
+def test_the_average_is_the_weighted_mean_of_what_it_took_in(root: str) -> None:
+    talker, decay = small_talker(root), 0.8
+    average = Average(talker, decay)
+    values = [1.0, 5.0, -3.0, 2.0]
+    for step, value in enumerate(values, 1):
+        talker.head.bias.data.fill_(value)
+        average.update(step)
+    shares = [decay ** (len(values) - step) for step in range(1, len(values) + 1)]
+    expected = sum(s * v for s, v in zip(shares, values, strict=True)) / sum(shares)
+    torch.testing.assert_close(average.talker.head.bias, torch.full_like(talker.head.bias, expected))
+
+
+def test_without_an_average_the_last_weights_are_it(root: str, tmp_path: Path) -> None:
+    run_in(tmp_path, root, recipe(stage("autoregressive", steps=3), ema=0.0))
+    found = weights(tmp_path)
+    assert found["average.safetensors"] == found["talker.safetensors"]
+
+
+def test_clipping_cuts_the_norm_and_leaves_the_direction(root: str) -> None:
+    made, norms = recipe(stage("two_stream", "bernoulli"), batch_frames=96), []
+    flats = []
+    for clip in (None, 1e-3):
+        talker = small_talker(root).double()
+        total = Gradient(talker.parameters())
+        for p in talker.parameters():
+            assert p.grad is not None
+            p.grad.fill_(2.0)
+        norms.append(total.finish(4.0, clip))
+        flats.append(total.flat)
+    assert made.train.clip == 1.0
+    assert norms[0] == norms[1] == pytest.approx(math.sqrt(flats[0].numel()) / 2)
+    assert float(flats[1].norm()) == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(flats[1] / flats[1].norm(), flats[0] / flats[0].norm())

@@ -1,0 +1,104 @@
+"""From a recipe and a dataset to the course of a run. What does not fit is refused here, before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manifests.dataset import Dataset
+from manifests.fingerprint import fingerprint
+from manifests.settings.train import StageSettings
+from manifests.training_recipe import TrainingRecipe
+from training.batches import Course, Order, Share, Stage
+from training.counter import bits, hash_key
+from training.errors import RowsError
+from training.rows import Reader, lengths, stored_masks
+from training.validation import SEED, Exam, exam_rows
+from training.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run reads.
+
+    identity   what a checkpoint says of the dataset: name, speech and text tokenizers, fingerprint of its shards
+    notes      what was left out, one line each
+    """
+
+    course: Course
+    exam: Exam | None
+    identity: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: Share) -> Prepared:
+    """Read lengths, choose rows, find masks. Raises :class:`RowsError`, and ``ShardError`` for a damaged shard."""
+    about = identity(dataset)
+    cache = None if run is None else run / f"lengths-{about['fingerprint']}.npy"
+    known_R = lengths(dataset, cache)
+    reader = Reader(dataset, vocabulary_of(dataset), recipe.talker.block)
+    fits_R, notes = _fitting(recipe, known_R)
+    train_R = np.flatnonzero(fits_R & (known_R["split"] == b"train"))
+    if not len(train_R):
+        raise RowsError(f"{dataset.store.root}: no utterance in the training split that fits talker.max_frames")
+    stages = [_stage(recipe, i, reader, known_R, train_R) for i in range(len(recipe.train.stages))]
+    steps = [_steps(s, stage) for s, stage in zip(recipe.train.stages, stages, strict=True)]
+    exam, more = _exam(recipe, reader, known_R, fits_R, share)
+    return Prepared(Course(tuple(stages), tuple(steps), share), exam, about, (*notes, *more))
+
+
+def identity(dataset: Dataset) -> dict[str, Any]:
+    value = dataset.description
+    shards = [shard["sha256"] for shard in value["tokens"]["shards"]]
+    return {"name": value["name"], "speech": value["speech"], "text": value["text"], "fingerprint": fingerprint(shards)}
+
+
+def vocabulary_of(dataset: Dataset) -> Vocabulary:
+    speech = dataset.description["speech"]
+    return Vocabulary(speech["vocab_size"], speech["codebooks"])
+
+
+def _blocks(known_R: np.ndarray, block: int) -> np.ndarray:
+    return known_R["frames"].astype(np.int64) // block + 1
+
+
+def _fitting(recipe: TrainingRecipe, known_R: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which rows the talker has positions for, and a note of the others."""
+    most = recipe.talker.max_frames
+    fits_R = (_blocks(known_R, recipe.talker.block) * recipe.talker.block <= most) & (known_R["text"] < most)
+    left_out = int((~fits_R).sum())
+    note = f"{left_out} of {len(known_R)} utterances are longer than talker.max_frames ({most}) and are left out"
+    return fits_R, (note,) if left_out else ()
+
+
+def _stage(recipe: TrainingRecipe, i: int, reader: Reader, known_R: np.ndarray, rows_R: np.ndarray) -> Stage:
+    settings, train = recipe.train.stages[i], recipe.train
+    blocks_R = _blocks(known_R[rows_R], reader.block)
+    order = Order(rows_R, blocks_R, reader.block, train.batch_frames, train.seed, i)
+    masks = None if settings.masks is None else stored_masks(reader.dataset, settings.masks, reader.block)
+    return Stage(reader, order, masks, settings.copies)
+
+
+def _steps(settings: StageSettings, stage: Stage) -> int:
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None, "one of the two is set"
+    return max(round(settings.epochs * len(stage.order)), 1)
+
+
+def _exam(
+    recipe: TrainingRecipe, reader: Reader, known_R: np.ndarray, fits_R: np.ndarray, share: Share
+) -> tuple[Exam | None, tuple[str, ...]]:
+    settings = recipe.train.validation
+    if not settings.every:
+        return None, ()
+    drawn_R = bits(SEED, hash_key("exam"), np.arange(len(known_R)))
+    rows_R = exam_rows(settings, np.where(fits_R, known_R["split"], b""), drawn_R)
+    if not len(rows_R):
+        return None, (f"no utterance in split {settings.split}: no validation",)
+    order = Order(rows_R, _blocks(known_R[rows_R], reader.block), reader.block, recipe.train.batch_frames, SEED)
+    return Exam(settings, reader, order, share), ()

@@ -1,0 +1,70 @@
+"""What a stage asks of a talker: from a batch to a weighted sum of losses. Objectives stand in :data:`OBJECTIVES`.
+
+Legend: N rows, R wanted positions of a row, P positions picked from all rows, D width, Q codebooks, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from manifests.settings.train import StageSettings
+from training.batches import Batch
+from training.layout import LAYOUTS, Noised, Rows
+from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
+from training.talker import Talker
+
+CHUNK = 8192  # positions whose logits exist at a time
+
+Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The hidden states of the positions that carry loss, with their true codes and what each counts."""
+
+    hidden_PD: Tensor
+    targets_PQ: Tensor
+    weight_PQ: Tensor
+
+
+def masked_cross_entropy(talker: Talker, x: Asked) -> Sum:
+    """Cross-entropy of the true codes, all codebooks alike."""
+
+    def loss(hidden_PD: Tensor, targets_PQ: Tensor) -> Tensor:
+        logits_PQC = talker.logits(hidden_PD)
+        return cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
+
+    many = len(x.weight_PQ) > CHUNK
+    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, chunk=CHUNK, recompute=many)
+
+
+OBJECTIVES: dict[str, Callable[[Talker, Asked], Sum]] = {"cross_entropy": masked_cross_entropy}
+
+
+def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
+    """``weight_NRQ``: what each wanted cell counts. Every noisy copy is a row of its own."""
+    n, copies, _, codebooks = x.ids_NCLQ.shape
+    loss_KRQ = rows.loss_NPQ.reshape(n * copies, -1, codebooks)
+    cells_K = (x.valid_NL.sum(1) * codebooks).repeat_interleave(copies)
+    rate_K = loss_KRQ.flatten(1).sum(1) / cells_K
+    return WEIGHTINGS[weighting](loss_KRQ, rate_K[:, None, None]).reshape(rows.loss_NPQ.shape)
+
+
+def asked(talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str) -> Asked:
+    """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
+    x = batch.noised
+    rows = LAYOUTS[layout](x, talker.clock, talker.vocabulary)
+    again = len(rows.ids_NTQ) // len(batch)  # a layout may make several rows of an utterance
+    text_NS, states_N = batch.text_NS.repeat_interleave(again, 0), batch.states_N.repeat_interleave(again, 0)
+    hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
+    picked_NR = rows.loss_NPQ.any(-1)
+    weight_NRQ = weights(rows, x, weighting)
+    return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR])
+
+
+def loss_of(talker: Talker, forward: Forward, batch: Batch, stage: StageSettings) -> Sum:
+    """The weighted sum of losses of a batch in a stage; what it is divided by is the weight of the whole batch."""
+    return OBJECTIVES[stage.loss](talker, asked(talker, forward, batch, stage.layout, stage.weighting))

@@ -1,0 +1,124 @@
+"""A training run: checked, begun or gone on with, carried to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from manifests.dataset import Dataset
+from manifests.training_recipe import TrainingRecipe
+from training import checkpoint
+from training.batches import Share
+from training.checkpoint import Checkpoint
+from training.course import Prepared, prepare
+from training.distributed import Ranks
+from training.errors import CheckpointError
+from training.loading import built, fill, require_same_tokens
+from training.logs import Log, Silent
+from training.talker import Talker
+from training.trainer import Outcome, Trainer
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on which dataset, in which folder. It travels to other processes."""
+
+    recipe: TrainingRecipe
+    data: str
+    run: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run)
+
+
+def check(job: Job) -> Prepared:
+    """All refusals there can be, before any process is started; reads lengths for those that follow.
+
+    Raises ``DatasetError``, ``RowsError``, ``ShardError``, ``CheckpointError``.
+    """
+    dataset = Dataset.open(job.data)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    prepared = prepare(job.recipe, dataset, job.folder, Share())
+    found = checkpoint.newest(job.folder)
+    if found is not None:
+        _require_same_run(found, job, prepared)
+    elif job.recipe.train.start is not None:
+        _started(job.recipe, dataset.description)
+    return prepared
+
+
+def train(job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console) -> Outcome:
+    """Train on this rank to the end or until ``stop``; goes on where the newest whole checkpoint of the folder stands.
+
+    Raises what :func:`check` does, and ``Diverged``.
+    """
+    recipe, dataset = job.recipe, Dataset.open(job.data)
+    share = Share(ranks.rank, ranks.size, recipe.train.accumulate)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    prepared = prepare(recipe, dataset, job.folder, share)
+    told: list[str] = list(prepared.notes)
+    found = checkpoint.newest(job.folder, told.append)
+    if found is not None:
+        _require_same_run(found, job, prepared)
+        told.append(f"going on from step {found.step}")
+    talker = _started(recipe, dataset.description)
+    with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
+        for line in told:
+            watcher.note(line)
+        trainer = Trainer(recipe, talker, prepared, job.folder, ranks, watcher)
+        if found is not None:
+            trainer.resume(found)
+        return trainer.run(stop)
+
+
+def _watcher(job: Job, ranks: Ranks, console: Console, found: Checkpoint | None, total: int) -> Log | Silent:
+    if not ranks.first:
+        return Silent()
+    (job.folder / RECIPE).write_text(job.recipe.to_yaml(), encoding="utf-8")
+    return Log(job.folder, console, job.recipe.name, found.step if found else 0, total)
+
+
+def _started(recipe: TrainingRecipe, description: Mapping[str, Any]) -> Talker:
+    """The talker that training starts from: new, or with the averaged weights of another run."""
+    torch.manual_seed(recipe.train.seed)
+    talker = built(recipe.talker, description)
+    if recipe.train.start is not None:
+        found = checkpoint.find(recipe.train.start)
+        require_same_tokens(found, description)
+        fill(talker, found, "ema")
+    return talker
+
+
+def _require_same_run(found: Checkpoint, job: Job, prepared: Prepared) -> None:
+    """Raise :class:`CheckpointError` where a checkpoint belongs to another dataset or recipe than this run's."""
+    require_same_tokens(found, prepared.identity)
+    if found.facts["dataset"]["fingerprint"] != prepared.identity["fingerprint"]:
+        raise CheckpointError(f"{found.path}: trained on another dataset than {job.data}: choose another -o")
+    was, now = TrainingRecipe.model_validate(found.facts["recipe"]).deciding(), job.recipe.deciding()
+    other = next(_differences(was, now, ()), None)
+    if other is not None:
+        place, before, after = other
+        raise CheckpointError(
+            f"{found.path}: begun with {place} = {before}, the recipe now says {after}: choose another -o, or start from these "
+            f"weights there with --set train.start={job.run}"
+        )
+
+
+def _differences(was: Any, now: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
+    """(place, before, after) of single values that differ."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*was, *now]):
+            yield from _differences(was.get(key), now.get(key), (*place, str(key)))
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for i, pair in enumerate(zip(was, now, strict=True)):
+            yield from _differences(*pair, (*place, str(i)))
+    elif was != now:
+        yield ".".join(place), was, now

@@ -1,0 +1,113 @@
+"""The talker: text states in, logits over speech codes out (VocalNet-MDM section 3).
+
+Legend: N rows, T positions, R of them wanted, S text states, D width, Q codebooks, C classes (codes and EOS).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from manifests.settings.talker import TalkerSettings
+from training.attention import Meta, allow, join
+from training.cache import Cache
+from training.layout import Clock, text
+from training.transformer import Transformer
+from training.vocabulary import Vocabulary
+
+
+class Reader(nn.Module):
+    """Text to states: an embedding of ids, or a projection of given states, under a few causal layers."""
+
+    def __init__(self, settings: TalkerSettings, text_vocabulary: int) -> None:
+        super().__init__()
+        s = settings
+        self.embed = (
+            nn.Embedding(text_vocabulary, s.width) if s.text_width is None else nn.Linear(s.text_width, s.width)
+        )
+        self.layers = Transformer(s.text_layers, s.width, s.heads, s.ffn, s.dropout, s.max_frames)
+
+    def forward(self, text_NS: Tensor, first: int = 0, cache: Cache | None = None) -> Tensor:
+        """``states_NSD`` of ids (N, S) or of given states (N, S, width), which are the ``first``-th and later of their utterance."""
+        count = text_NS.shape[1]
+        pos = torch.arange(first, first + count, device=text_NS.device)[None]
+        before = torch.arange(0, first + count, device=text_NS.device)[None]
+        return self.layers(self.embed(text_NS), pos, before[:, None] <= pos[:, :, None], cache=cache)
+
+
+class Anchors(nn.Module):
+    """A turn's text states, each added to one of the first positions of its block: in order, and never ahead of its turn.
+
+    Past the end of the text a learned vector stands in, in training and in decoding alike.
+    """
+
+    def __init__(self, settings: TalkerSettings) -> None:
+        super().__init__()
+        self.clock = Clock(settings.block, settings.anchors)
+        self.project = nn.Linear(settings.width, settings.width, bias=False)
+        self.none_D = nn.Parameter(torch.zeros(settings.width))
+
+    def forward(self, states_NSD: Tensor, states_N: Tensor, meta: Meta) -> Tensor:
+        """``anchors_NTD``: what is added at each position; zero where the block has no place for a state."""
+        place = meta.pos_NT % self.clock.block
+        index = (meta.turn_NT * self.clock.anchors + place).long().expand(len(states_NSD), -1)
+        there = (index < states_N[:, None])[..., None]
+        if not states_NSD.shape[1]:  # no text at all: one state, that is never there
+            states_NSD = states_NSD.new_zeros(len(states_NSD), 1, states_NSD.shape[2])
+        index = index.clamp(max=states_NSD.shape[1] - 1)
+        found = self.project(states_NSD).gather(1, index[..., None].expand(-1, -1, states_NSD.shape[2]))
+        return torch.where(there, found, self.none_D) * (place < self.clock.anchors)[..., None]
+
+
+class Talker(nn.Module):
+    """A masked-diffusion speech decoder; with autoregressive rows, an autoregressive one: the layout decides, not the network."""
+
+    def __init__(self, settings: TalkerSettings, vocabulary: Vocabulary, text_vocabulary: int) -> None:
+        super().__init__()
+        s = self.settings = settings
+        self.vocabulary, self.clock = vocabulary, Clock(s.block, s.anchors)
+        self.codes = nn.Embedding(vocabulary.codebooks * vocabulary.embeddings, s.width)
+        self.place = nn.Embedding(s.block, s.width)
+        self.reader = Reader(s, text_vocabulary)
+        self.anchors = Anchors(s) if s.conditioning in ("anchors", "both") else None
+        self.prefix = s.conditioning in ("prefix", "both")
+        self.text_mark_D = nn.Parameter(torch.zeros(s.width)) if self.prefix else None
+        self.body = Transformer(s.layers, s.width, s.heads, s.ffn, s.dropout, s.max_frames)
+        self.head = nn.Linear(s.width, vocabulary.codebooks * vocabulary.classes)
+        for embedding, std in ((self.codes, 0.5), (self.place, 0.1)):
+            nn.init.normal_(embedding.weight, std=std)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def parameters_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def embed(self, ids_NTQ: Tensor, meta: Meta, states_NSD: Tensor, states_N: Tensor) -> Tensor:
+        """``x_NTD``: codes of all codebooks, place in the block, and the text that the position is told."""
+        shift_Q = torch.arange(self.vocabulary.codebooks, device=ids_NTQ.device) * self.vocabulary.embeddings
+        x_NTD = self.codes(ids_NTQ + shift_Q).sum(dim=2) + self.place(meta.pos_NT % self.clock.block)
+        return x_NTD if self.anchors is None else x_NTD + self.anchors(states_NSD, states_N, meta)
+
+    def text_rows(self, states_NSD: Tensor) -> Tensor:
+        """Text states as positions that speech can look at."""
+        assert self.text_mark_D is not None
+        return states_NSD + self.text_mark_D
+
+    def forward(
+        self, ids_NTQ: Tensor, meta: Meta, text_NS: Tensor, states_N: Tensor, wanted: slice = slice(None)
+    ) -> Tensor:
+        """``hidden_NRD`` of whole rows, in training. ``states_N`` says how many of ``text_NS`` (ids or states) are text."""
+        states_NSD = self.reader(text_NS)
+        x_NTD = self.embed(ids_NTQ, meta, states_NSD, states_N)
+        if self.prefix:
+            count = text_NS.shape[1]
+            there = torch.arange(count, device=text_NS.device)[None] < states_N[:, None]
+            meta = join(text(0, count, self.clock, text_NS.device).padded(there), meta)
+            x_NTD = torch.cat([self.text_rows(states_NSD), x_NTD], dim=1)
+            wanted = slice(count + (wanted.start or 0), wanted.stop if wanted.stop is None else count + wanted.stop)
+        return self.body(x_NTD, meta.pos_NT, allow(meta, meta), wanted)
+
+    def logits(self, hidden_NRD: Tensor) -> Tensor:
+        """``logits_NRQC`` over codes and EOS: MASK cannot be said."""
+        return self.head(hidden_NRD).unflatten(-1, (self.vocabulary.codebooks, self.vocabulary.classes))
