@@ -4,9 +4,11 @@ BIN := .venv/bin
 OUT ?= out
 RECIPE ?= demo
 RUN ?= runs/$(RECIPE)
+TEXT ?= okay i set a timer for ten minutes
+OPEN ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help install voices data train test check format bench verify report clean
+.PHONY: help install voices data train say eval test check format bench verify report clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -34,6 +36,13 @@ data: install voices ## Make the demo dataset in out/: speech in, verified token
 
 train: install ## Train the demo talker on out/ into runs/demo (RECIPE, RUN and OUT change that)
 	$(BIN)/speechmill train $(RECIPE) $(OUT) -o $(RUN)
+
+say: install ## Let the talker of RUN say TEXT into out.wav
+	$(BIN)/speechmill say "$(TEXT)" --run $(RUN) -o out.wav
+
+# Baselines take part where they were trained (make train RECIPE=demo-ar, RECIPE=demo-mtp).
+eval: install ## Judge the talker of RUN on held-out sentences, into RUN/eval/index.html
+	$(BIN)/speechmill eval $(RUN) --open $(OPEN) $(foreach kind,ar mtp,$(if $(wildcard runs/demo-$(kind)),--$(kind) runs/demo-$(kind)))
 
 test: install voices ## Run all tests
 	$(BIN)/python -m pytest -q

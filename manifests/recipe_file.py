@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -102,9 +101,9 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
         return f"{where}: {place}: no such kind {fault['ctx']['tag']!r}; {hint}"
     if kind == "union_tag_not_found":
         return f"{where}: {place}: say which kind with {fault['ctx']['discriminator']}"
-    if kind == "value_error" and isinstance(fault["input"], Mapping):
-        return f"{where}: {place or 'recipe'}: {fault['ctx']['error']}"
-    return f"{where}: {place or 'recipe'}: {fault['msg']} (got {fault['input']!r})"
+    said = fault["ctx"]["error"] if kind == "value_error" else fault["msg"]
+    got = "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {fault['input']!r})"
+    return f"{where}: {place or 'recipe'}: {said}{got}"
 
 
 def _without_tags(value: Any, loc: Sequence[str | int]) -> list[str]:

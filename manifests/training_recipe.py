@@ -16,6 +16,7 @@ from manifests.settings.train import TrainSettings
 
 SHIPPED = Path(__file__).parent / "recipes" / "talkers"
 
+KINDS = {"optimiser": "adamw", "schedule": "cosine"}
 # How a run is carried out and watched; all else decides what weights come out.
 CARRIED_OUT = {"validation", "loaders", "checkpoint_every", "keep", "log_every", "compile", "precision", "accumulate"}
 
@@ -47,5 +48,9 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> TrainingRecipe:
 
 
 def parse(value: Mapping[str, Any], where: str = "recipe") -> TrainingRecipe:
-    """A checked training recipe from its mapping. Raises ``RecipeError``."""
+    """A checked training recipe from its mapping; optimiser and schedule without ``name`` are the default ones. Raises ``RecipeError``."""
+    train = value.get("train")
+    if isinstance(train, Mapping):
+        named = {k: {"name": kind, **train[k]} for k, kind in KINDS.items() if isinstance(train.get(k), Mapping)}
+        value = {**value, "train": {**train, **named}}
     return recipe_file.check(TrainingRecipe, value, where)

@@ -87,7 +87,10 @@ def _run_overrides(workers: int | None, address: str | None) -> list[str]:
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A training recipe: path of a YAML file, or a shipped one (demo, demo-ar, demo-mtp, paper, tiny).")
+        str,
+        typer.Argument(
+            help="A training recipe: path of a YAML file, or a shipped one (demo, demo-ar, demo-mtp, paper, tiny)."
+        ),
     ] = "demo",
     dataset: OutArg = "out",
     run: Annotated[
@@ -95,10 +98,14 @@ def train(
     ] = None,
     overrides: SetOpt = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share every batch; empty: one per GPU, without GPUs one.")
+        int | None,
+        typer.Option(
+            min=1, help="Processes that share every batch; empty: one per GPU; without, one per core, up to 4."
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Train on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. The folders must be shared.")
+        str | None,
+        typer.Option(help="Train on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. The folders must be shared."),
     ] = None,
     print_recipe: Annotated[bool, typer.Option("--print-recipe", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
@@ -130,16 +137,26 @@ def train(
 def say(
     text: Annotated[str, typer.Argument(help="What to say, spelled as in the texts of the dataset.")],
     run: Annotated[str, typer.Option(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
-    out: Annotated[str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")] = "out.wav",
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")
+    ] = "out.wav",
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps of each block.")] = 4,
     decoder: Annotated[str | None, typer.Option(help="block, ar or mtp; empty: what the run was trained for.")] = None,
     policy: Annotated[
-        str | None, typer.Option(help="Order in which a block is revealed (even, pmi, left_to_right, ...); of mtp: which guesses are kept.")
+        str | None,
+        typer.Option(
+            help="Order in which a block is revealed (even, pmi, left_to_right, ...); of mtp: which guesses are kept."
+        ),
     ] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Write sound block by block, and say when the first left.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write sound block by block, and say when the first left.")
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest codes.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of draws, where the temperature is above 0.")] = 0,
-    max_seconds: Annotated[float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")] = 30.0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")
+    ] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
 ) -> None:
     """Let a trained talker say a text.
 
@@ -149,7 +166,9 @@ def say(
     from pipelines.say import say_into
     from pipelines.voice.voice import Manner
 
-    say_into(run, text, Manner(decoder, steps, policy, temperature, seed, max_seconds), out, stream, _console())
+    say_into(
+        run, text, Manner(decoder, steps, policy, temperature, seed, max_seconds), out, stream, _console(), threads
+    )
 
 
 @app.command("eval")
@@ -161,13 +180,16 @@ def evaluate(
     steps: Annotated[str, typer.Option(help="Denoising steps of a block, with commas.")] = "1,2,4,8,16",
     policies: Annotated[str, typer.Option(help="Orders in which a block is revealed, with commas.")] = "even",
     open_vocabulary: Annotated[
-        int | None, typer.Option("--open", min=0, help="Sentences heard without a grammar, ten times the work; empty: all.")
+        int | None,
+        typer.Option("--open", min=0, help="Sentences heard without a grammar, ten times the work; empty: all."),
     ] = None,
     data: Annotated[str, typer.Option(help="The dataset; empty: where the run was trained.")] = "",
     timed: Annotated[int, typer.Option(min=1, help="Sentences said alone and timed.")] = 40,
     batch: Annotated[int, typer.Option(min=1, help="Sentences said together.")] = 32,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Judge a talker on held-out sentences: word errors, speed, entropy, by steps and against baselines.
@@ -179,14 +201,12 @@ def evaluate(
     """
     from pipelines.evaluation.evaluate import Asked
     from pipelines.evaluation.evaluate import evaluate as judge
+    from pipelines.evaluation.table import show
 
     others = tuple((kind, other) for kind, other in (("ar", ar), ("mtp", mtp)) if other is not None)
-    judge(
-        Asked(
-            run, others, data, sentences, _numbers("--steps", steps), _words(policies), open_vocabulary, timed, batch, threads, workers, seed
-        ),
-        _console(),
-    )
+    counts, orders = _numbers("--steps", steps), _words(policies)
+    asked = Asked(run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed)
+    show(judge(asked, _console()), Console(highlight=False))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -74,11 +74,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
     try:
         _knock(address)
         ray.init(address=address, **options)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # refused, unknown host, another Ray version, a malformed address
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        # refused, unknown host, another version of Ray, a malformed address, no token
         why = " ".join(str(error).split())[:300]
         raise ClusterUnreachable(
             f"no Ray cluster to join at {address} ({why}); start one with `ray start --head`, or mend run.address; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from rich.console import Console
 
 from pipelines.voice.errors import SpeakError
@@ -10,11 +11,12 @@ from pipelines.voice.saying import Said, Times, say, warm_up
 from pipelines.voice.voice import Manner, Voice
 
 
-def say_into(run: str, text: str, manner: Manner, out: str, stream: bool, console: Console) -> Said:
+def say_into(run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1) -> Said:
     """Say ``text`` into ``out`` and tell how long it took. Raises ``SpeakError``, ``CheckpointError``, ``TokenizerError``."""
     if not text.strip():
         raise SpeakError("the text is empty: nothing to say")
     check(out)
+    torch.set_num_threads(threads)
     voice = Voice.load(run)
     voice.decoder(manner, [text])  # refusals come before a file is begun
     voice.ids(text)

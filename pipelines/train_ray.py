@@ -75,7 +75,9 @@ def _cause(error: BaseException) -> Exception:
         inner = deeper
     if isinstance(inner, Exception) and type(inner).__module__.startswith(("training.", "manifests.")):
         return inner
-    return RunFailed(f"{type(inner).__name__}: {' '.join(str(inner).split())[:400]}; the same command goes on from the last checkpoint")
+    return RunFailed(
+        f"{type(inner).__name__}: {' '.join(str(inner).split())[:400]}; the same command goes on from the last checkpoint"
+    )
 
 
 @contextmanager
@@ -109,5 +111,7 @@ def _show(log: Path, place: int, console: Console) -> int:
     whole = new[: new.rfind(b"\n") + 1]
     for line in whole.splitlines():
         facts = {k: v for k, v in json.loads(line).items() if k != "time"}
-        console.print(", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()), soft_wrap=True)
+        console.print(
+            ", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()), soft_wrap=True
+        )
     return place + len(whole)

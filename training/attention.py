@@ -51,6 +51,8 @@ class Meta:
 
 def join(*parts: Meta) -> Meta:
     """Parts side by side; where one has a row for each utterance, the others are repeated for it."""
+    if len(parts) == 1:
+        return parts[0]
 
     def column(name: str) -> Tensor:
         tensors = [getattr(part, name) for part in parts]

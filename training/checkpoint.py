@@ -147,5 +147,7 @@ def find(path: str | Path, tell: Callable[[str], None] = lambda line: None) -> C
         return read(path)
     found = newest(path, tell)
     if found is None:
-        raise CheckpointError(f"{path}: no checkpoint: neither one nor a run that has one (`speechmill train -o {path}`)")
+        raise CheckpointError(
+            f"{path}: no checkpoint: neither one nor a run that has one (`speechmill train -o {path}`)"
+        )
     return found

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from manifests.settings.train import AdamWSettings, MuonSettings
+from training.muon import Muon
 from training.talker import Talker
+from training.transformer import Attention
 
 
 def _matrices(talker: Talker) -> set[int]:
@@ -41,9 +43,10 @@ def adamw(talker: Talker, settings: AdamWSettings) -> list[Optimizer]:
 def muon(talker: Talker, settings: MuonSettings) -> list[Optimizer]:
     """Muon for the matrices of hidden layers, its steps brought to the size of AdamW's; AdamW for the rest."""
     hidden = _hidden(talker)
+    stacked = {id(m.qkv.weight): 3 for m in talker.modules() if isinstance(m, Attention)}
     matrices = Muon(
-        [p for p in talker.parameters() if id(p) in hidden], lr=settings.matrix_lr or settings.lr,
-        weight_decay=settings.weight_decay, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw",
+        [p for p in talker.parameters() if id(p) in hidden], stacked, lr=settings.matrix_lr or settings.lr,
+        momentum=settings.momentum, weight_decay=settings.weight_decay,
     )  # fmt: skip
     return [matrices, _adamw(talker, settings, hidden)]
 

@@ -151,7 +151,9 @@ class Reader:
         if noise.replaced_VLQ.any():
             key = Key.of(masks.seed, sample.meta["id"], views)
             shown_CLQ = np.where(noise.replaced_VLQ, replacements(codes_LQ, key, self.vocabulary.size), shown_CLQ)
-        return self._row(sample, codes_LQ, np.where(noise.masked_VLQ, self.vocabulary.mask, shown_CLQ), noise.masked_VLQ)
+        return self._row(
+            sample, codes_LQ, np.where(noise.masked_VLQ, self.vocabulary.mask, shown_CLQ), noise.masked_VLQ
+        )
 
     def grid(self, sample: Sample) -> Grid:
         return Grid(len(sample.arrays["speech"]), self.vocabulary.codebooks, self.block)

@@ -49,14 +49,18 @@ class Outcome:
 class Trainer:
     """One run on one rank; all ranks do the same steps on their shares."""
 
-    def __init__(self, recipe: TrainingRecipe, talker: Talker, prepared: Prepared, run: Path, ranks: Ranks, watcher: Watcher) -> None:
+    def __init__(
+        self, recipe: TrainingRecipe, talker: Talker, prepared: Prepared, run: Path, ranks: Ranks, watcher: Watcher
+    ) -> None:
         self.recipe, self.settings, self.prepared = recipe, recipe.train, prepared
         self.run_folder, self.ranks, self.watcher = run, ranks, watcher
         self.talker = talker.to(ranks.device).train()
         self.average = Average(self.talker, self.settings.ema)
         self.optimisers = Optimisers(self.talker, self.settings.optimiser)
         self.gradient = Gradient(self.talker.parameters())
-        self.forward: Callable[..., Any] = torch.compile(self.talker, dynamic=True) if self.settings.compile else self.talker
+        self.forward: Callable[..., Any] = (
+            torch.compile(self.talker, dynamic=True) if self.settings.compile else self.talker
+        )
         self.precision = precision.chosen(self.settings.precision, ranks.device)
         self.step, self.figures = 0, dict[str, float]()
         self.saved: Path | None = None
@@ -128,7 +132,11 @@ class Trainer:
             "average": self.average.talker.state_dict(),
             "optimiser": self.optimisers.tensors(),
         }
-        facts = {"recipe": self.recipe.model_dump(mode="json"), "dataset": self.prepared.identity, "figures": self.figures}
+        facts = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "dataset": self.prepared.identity,
+            "figures": self.figures,
+        }
         self.saved = checkpoint.save(self.run_folder, self.step, files, facts, self.settings.keep)
 
     def _what_went_wrong(self, totals: Totals, norm: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, StringConstraints, field_validator, model_validator
 
@@ -32,7 +32,8 @@ class StageSettings(Settings):
     lr_scale: FiniteFloat = Field(default=1.0, gt=0, description="multiplies the learning rate in this stage")
     loss: Literal["cross_entropy"] = "cross_entropy"
     weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
-        default="mean", description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate"
+        default="mean",
+        description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate",
     )
 
     @model_validator(mode="after")
@@ -65,7 +66,9 @@ class MuonSettings(AdamWSettings):
 
     name: Literal["muon"] = "muon"  # pyright: ignore[reportIncompatibleVariableOverride]
     matrix_lr: FiniteFloat | None = Field(
-        default=None, gt=0, description="peak of the matrices' learning rate; empty: as lr, for steps are made as long as AdamW's"
+        default=None,
+        gt=0,
+        description="peak of the matrices' learning rate; empty: as lr, for steps are made as long as AdamW's",
     )
     momentum: Beta = 0.95
 
@@ -112,7 +115,7 @@ class ValidationSettings(Settings):
 class TrainSettings(Settings):
     """One run over one dataset."""
 
-    stages: tuple[StageSettings, ...] = Field(min_length=1)
+    stages: tuple[StageSettings, ...]
     start: str | None = Field(
         default=None, description="run or checkpoint whose (averaged) weights training starts from"
     )
@@ -139,16 +142,12 @@ class TrainSettings(Settings):
     keep: int = Field(default=2, ge=1, description="newest checkpoints to keep")
     log_every: int = Field(default=10, ge=1, description="steps between lines of the log")
 
-    @field_validator("optimiser", "schedule", mode="before")
+    @field_validator("stages")
     @classmethod
-    def _by_default_the_first(cls, value: Any, info: Any) -> Any:
-        """A block without ``name`` is the default kind's."""
-        default = {"optimiser": "adamw", "schedule": "cosine"}[info.field_name]
-        return {"name": default, **value} if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _stages_have_names(self) -> TrainSettings:
-        names = [stage.name for stage in self.stages]
+    def _stages_have_names(cls, stages: tuple[StageSettings, ...]) -> tuple[StageSettings, ...]:
+        names = [stage.name for stage in stages]
+        if not names:
+            raise ValueError("a run needs at least one stage")
         if len(set(names)) < len(names):
-            raise ValueError(f"train.stages: two stages have one name: {', '.join(names)}")
-        return self
+            raise ValueError(f"two stages have one name: {', '.join(names)}")
+        return stages

@@ -30,7 +30,6 @@ from pipelines.evaluation.plot import draw
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sentences import Sentence, held_out, is_demo
 from pipelines.evaluation.systems import System, systems
-from pipelines.evaluation.table import show
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
@@ -228,7 +227,7 @@ def _every(console: Console, ear: str) -> Any:
 
 
 def evaluate(asked: Asked, console: Console) -> dict[str, Any]:
-    """Evaluate, print the table, write RUN/eval; returns what stands in ``eval.json``.
+    """Evaluate and write RUN/eval; returns what stands in ``eval.json``.
 
     Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``, ``Interrupted``.
     """
@@ -236,6 +235,5 @@ def evaluate(asked: Asked, console: Console) -> dict[str, Any]:
     rows = opened.rows()
     opened.listen(rows)
     value = opened.publish(rows)
-    show(value, console)
     console.print(f"figures, plot and page: {opened.voice.run}/{FOLDER}/{PAGE}", soft_wrap=True)
     return value

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.evaluation.listening import Sound, made
 from pipelines.evaluation.rows import Row
-from pipelines.evaluation.table import cells, heading
+from pipelines.evaluation.table import cells, groups, heading
 from pipelines.report.page import HERE as REPORT
 from pipelines.report.page import printable
 from pipelines.report.sound import audio_uri, data_uri
@@ -49,10 +49,11 @@ def write_page(value: Mapping[str, Any], picture: bytes, rows: Sequence[Row], to
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     env.filters["sentence"] = lambda text: printable(text, SENTENCE)
-    columns, table = cells(value)
+    columns, _ = cells(value)
     page = env.get_template("page.html").render(
         style=Markup((REPORT / "page.css").read_text(encoding="utf-8")), about=value["about"], heading=heading(value), columns=columns,
-        table=table, plot=data_uri("image/png", picture), examples=examples(rows, tokenizer),
+        groups=groups(value),
+        plot=data_uri("image/png", picture), examples=examples(rows, tokenizer),
     )  # fmt: skip
     return page.encode("utf-8", "replace")
 

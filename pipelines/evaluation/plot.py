@@ -97,7 +97,7 @@ def _errors(axes: Axes, rows: Rows, ear: str) -> None:
         for row in members:
             x, ends = row["speed"]["tokens_per_second"], [100 * row["wer"][ear][end] for end in ("low", "high")]
             axes.plot([x, x], ends, color=_colour(number), linewidth=1.2, alpha=0.5)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
     _ceiling(axes, rows, lambda row: 100 * row["wer"][ear]["rate"])
 
 

@@ -14,8 +14,9 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, its meaning, and what stands under it; empty where the row has no such figure."""
+    """A heading, its meaning, and what stands under it; empty where the row has no such figure. ``group`` is what it is about."""
 
+    group: str
     heading: str
     meaning: str
     cell: Callable[[Figures], str]
@@ -60,25 +61,27 @@ def _first(row: Figures) -> str:
     )
 
 
+UNDERSTOOD, FAST, SAID = "How well it is understood", "How fast it is", "What its codes are like"
+
 COLUMNS = (
-    Column("", "system", lambda r: r["name"]),
-    Column("WER grammar %", "word error rate, the recogniser knows the demo's grammar; 95 % bootstrap interval", _errors("grammar")),
-    Column("none heard", "sentences in which the recogniser with the grammar heard nothing, and their points of the error rate", _empty("grammar")),
-    Column("WER open %", "word error rate with an open vocabulary; 95 % bootstrap interval", _errors("open")),
-    Column("none heard open", "likewise, with the open vocabulary", _empty("open")),
-    Column("tokens/s", "frames a second, one sentence at a time: median over sentences", _speed(",.0f", "tokens_per_second")),
-    Column("slow 5 %", "frames a second that 95 of 100 sentences exceed", _speed(",.0f", "tokens_per_second_slow")),
-    Column("batched", "frames a second, all sentences, in batches", _speed(",.0f", "batched_tokens_per_second")),
-    Column("RTF", "seconds of decoding per second of sound, without the vocoder: median", _speed(".4f", "rtf", "median")),
-    Column("forwards", "passes through the layers per block of the utterance, commits among them", _speed(".2f", "forwards_per_block")),
-    Column("first ms", "until the first block is sound: reading the text + talker + vocoder, medians", _first),
-    Column("H bits", "entropy of the codes, all sentences together", lambda r: f"{r['entropy_bits']:.2f}"),
-    Column("H pred.", "mean entropy of the predictions that became codes, in bits", lambda r: f"{r['predictive_entropy_bits']:.2f}"),
-    Column("repeats %", "frames equal to the one before", lambda r: f"{100 * r['repeat_share']:.1f}"),
-    Column("run", "longest run of equal frames", lambda r: str(r["longest_repeat"])),
-    Column("silence %", "20 ms frames 40 dB below the loudest", lambda r: f"{100 * r['silence_share']:.1f}"),
-    Column("length", "frames, by those of the recordings of the same sentences", lambda r: f"{r['length_ratio']:.3f}"),
-    Column("unfinished", "sentences that did not come to an end and were cut", lambda r: str(r["unfinished"])),
+    Column("", "", "system", lambda r: r["name"]),
+    Column(UNDERSTOOD, "WER grammar %", "word error rate, the recogniser knows the demo's grammar; 95 % bootstrap interval", _errors("grammar")),
+    Column(UNDERSTOOD, "none heard", "sentences in which the recogniser with the grammar heard nothing, and their points of the error rate", _empty("grammar")),
+    Column(UNDERSTOOD, "WER open %", "word error rate with an open vocabulary; 95 % bootstrap interval", _errors("open")),
+    Column(UNDERSTOOD, "none heard open", "likewise, with the open vocabulary", _empty("open")),
+    Column(FAST, "tokens/s", "frames a second, one sentence at a time: median over sentences", _speed(",.0f", "tokens_per_second")),
+    Column(FAST, "slow 5 %", "frames a second that 95 of 100 sentences exceed", _speed(",.0f", "tokens_per_second_slow")),
+    Column(FAST, "batched", "frames a second, all sentences, in batches", _speed(",.0f", "batched_tokens_per_second")),
+    Column(FAST, "RTF", "seconds of decoding per second of sound, without the vocoder: median", _speed(".4f", "rtf", "median")),
+    Column(FAST, "forwards", "passes through the layers per block of the utterance, commits among them", _speed(".2f", "forwards_per_block")),
+    Column(FAST, "first ms", "until the first block is sound: reading the text + talker + vocoder, medians", _first),
+    Column(SAID, "H bits", "entropy of the codes, all sentences together", lambda r: f"{r['entropy_bits']:.2f}"),
+    Column(SAID, "H pred.", "mean entropy of the predictions that became codes, in bits", lambda r: f"{r['predictive_entropy_bits']:.2f}"),
+    Column(SAID, "repeats %", "frames equal to the one before", lambda r: f"{100 * r['repeat_share']:.1f}"),
+    Column(SAID, "run", "longest run of equal frames", lambda r: str(r["longest_repeat"])),
+    Column(SAID, "silence %", "20 ms frames 40 dB below the loudest", lambda r: f"{100 * r['silence_share']:.1f}"),
+    Column(SAID, "length", "frames, by those of the recordings of the same sentences", lambda r: f"{r['length_ratio']:.3f}"),
+    Column(SAID, "unfinished", "sentences that did not come to an end and were cut", lambda r: str(r["unfinished"])),
 )  # fmt: skip
 
 
@@ -86,6 +89,16 @@ def cells(value: Figures) -> tuple[list[Column], list[list[str]]]:
     """(columns, rows of text), without columns that are empty throughout."""
     columns = [c for c in COLUMNS if any(c.of(row) for row in value["rows"])]
     return columns, [[c.of(row) for c in columns] for row in value["rows"]]
+
+
+def groups(value: Figures) -> list[tuple[str, list[int], list[list[str]]]]:
+    """(title, places of its columns, rows that have any of them) of each group that has any."""
+    columns, rows = cells(value)
+    found = []
+    for title in (UNDERSTOOD, FAST, SAID):
+        places = [i for i, column in enumerate(columns) if column.group == title]
+        found.append((title, places, [row for row in rows if any(row[i] for i in places)]))
+    return [group for group in found if group[1]]
 
 
 def heading(value: Figures) -> str:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -29,7 +29,7 @@ class Head:
 
     process: subprocess.Popen[bytes]
     address: str
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
 
 
 def free_ports(count: int) -> list[int]:

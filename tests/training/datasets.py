@@ -43,10 +43,17 @@ def utterances(count: int, seed: int = 0, codebooks: int = 1) -> list[np.ndarray
 
 
 def write_dataset(
-    folder: Path, codes: Sequence[np.ndarray], masks: MaskSettings | None = MASKS, dev: int = 4, each: int = 8, vocab: int = VOCAB
+    folder: Path,
+    codes: Sequence[np.ndarray],
+    masks: MaskSettings | None = MASKS,
+    dev: int = 4,
+    each: int = 8,
+    vocab: int = VOCAB,
 ) -> str:
     """A dataset of some utterances, ``each`` a shard, the first ``dev`` of them the dev split; returns its root."""
-    tokens, beside, tally = list[Sample](), list[Sample](), Tally()
+    tokens: list[Sample] = []
+    beside: list[Sample] = []
+    tally = Tally()
     for i, codes_FQ in enumerate(codes):
         name = f"u{i:04d}"
         about = {"id": name, "text": name, "split": "dev" if i < dev else "train"}
@@ -54,7 +61,7 @@ def write_dataset(
         members = {"speech.npy": npy.dump(codes_FQ), "text.npy": npy.dump(text_S.astype(np.int32))}
         tokens.append((name, {"json": canonical(about), **members}))
         if masks is not None:
-            beside.append((name, draw_masks(masks, name, *codes_FQ.shape, tally)))
+            beside.append((name, draw_masks(masks, name, len(codes_FQ), codes_FQ.shape[1], tally)))
     store, codebooks = Store(str(folder)), codes[0].shape[1]
     value: dict[str, Any] = {
         "format": "speechmill-dataset/1", "name": "hand-made",
@@ -69,13 +76,20 @@ def write_dataset(
 
 
 def _shards(store: Store, samples: list[Sample], each: int) -> list[dict[str, Any]]:
-    return [_shard(store, f"shard-{n:06d}", pack(samples[i : i + each])) for n, i in enumerate(range(0, len(samples), each))]
+    return [
+        _shard(store, f"shard-{n:06d}", pack(samples[i : i + each])) for n, i in enumerate(range(0, len(samples), each))
+    ]
 
 
 def _shard(store: Store, stem: str, packed: Packed) -> dict[str, Any]:
     store.publish(f"{stem}.tar", packed.tar)
     store.publish(f"{stem}.idx", packed.index)
-    return {"name": f"{stem}.tar", "samples": packed.samples, "sha256": packed.sha256, "index_sha256": packed.index_sha256}
+    return {
+        "name": f"{stem}.tar",
+        "samples": packed.samples,
+        "sha256": packed.sha256,
+        "index_sha256": packed.index_sha256,
+    }
 
 
 TALKER = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "block": BLOCK, "anchors": 2, "max_frames": 64}
@@ -84,6 +98,12 @@ TALKER = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "block": BLOCK, "anch
 def recipe(*stages: dict[str, Any], talker: dict[str, Any] | None = None, **train: Any) -> TrainingRecipe:
     """A recipe of a tiny talker; without stages, one of two-stream steps."""
     stages = stages or ({"layout": "two_stream", "masks": "bernoulli", "steps": 6},)
-    more = {"batch_frames": 64, "log_every": 1, "precision": "fp32", "schedule": {"name": "cosine", "warmup": 2}, **train}
+    more = {
+        "batch_frames": 64,
+        "log_every": 1,
+        "precision": "fp32",
+        "schedule": {"name": "cosine", "warmup": 2},
+        **train,
+    }
     more.setdefault("validation", {"every": 0})
     return parse({"name": "tiny", "talker": {**TALKER, **(talker or {})}, "train": {"stages": list(stages), **more}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,13 @@ from hypothesis import strategies as st
 from manifests.dataset import Dataset
 from manifests.shards import npy
 from manifests.shards.reader import ShardError
+from tests.training.datasets import BLOCK, MASKS, VOCAB, recipe, utterances, write_dataset
 from training.batches import Batch, Course, Order, Share, collate
 from training.course import prepare
 from training.noise.grid import Grid
 from training.noise.packing import unpack
 from training.rows import Reader, Row, lengths
 from training.vocabulary import Vocabulary
-
-from tests.training.datasets import BLOCK, MASKS, VOCAB, recipe, utterances, write_dataset
 
 STAGES = (
     {"name": "one", "layout": "single_stream", "masks": "hierarchical", "steps": 9},
@@ -35,8 +35,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(write_dataset(tmp_path_factory.mktemp("data"), utterances(40)))
 
 
-def course(dataset: Dataset, share: Share = Share(), **train: object) -> Course:
-    return prepare(recipe(*STAGES, **train), dataset, None, share).course
+def course(dataset: Dataset, share: Share | None = None, **train: Any) -> Course:
+    return prepare(recipe(*STAGES, **train), dataset, None, share or Share()).course
 
 
 Seen = dict[str, tuple[bytes, ...]]

@@ -29,7 +29,9 @@ POINTS = ("after-talker", "after-average", "after-optimiser", "before-rename", "
 
 def tensors(value: float) -> dict[str, dict[str, Tensor]]:
     """Three files, all of them full of one value."""
-    return {name: {"a": torch.full((3, 2), value), "b": torch.tensor(value)} for name in ("talker", "average", "optimiser")}
+    return {
+        name: {"a": torch.full((3, 2), value), "b": torch.tensor(value)} for name in ("talker", "average", "optimiser")
+    }
 
 
 def save(run: Path, step: int, keep: int = 9) -> Path:
@@ -48,7 +50,7 @@ def test_what_was_saved_is_read(tmp_path: Path) -> None:
     assert holds(found, 7)
     assert found is not None
     assert (found.path, found.facts["figures"]) == (path, {"dev": 1.5})
-    assert set(p.suffix for p in path.iterdir()) == {".safetensors", ".json"}
+    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
@@ -64,7 +66,9 @@ def dies_at(point: str, run: Path, step: int) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_process_that_dies_while_it_saves_leaves_the_old_or_the_new(tmp_path: Path, point: str, damaged: bool) -> None:
+def test_a_process_that_dies_while_it_saves_leaves_the_old_or_the_new(
+    tmp_path: Path, point: str, damaged: bool
+) -> None:
     """``damaged``: a checkpoint of the same step lies there that is no good."""
     save(tmp_path, 1)
     if damaged:
@@ -134,7 +138,11 @@ def test_a_talker_is_loaded_from_its_run_or_checkpoint(trained: Path) -> None:
     same, _ = load_talker(trained / "run" / FOLDER / "step-00000003")
     last, _ = load_talker(trained / "run", weights="last")
     assert not averaged.training
-    assert (facts["step"], facts["dataset"]["speech"]["vocab_size"], facts["dataset"]["text"]["vocab_size"]) == (3, VOCAB, TEXT)
+    assert (facts["step"], facts["dataset"]["speech"]["vocab_size"], facts["dataset"]["text"]["vocab_size"]) == (
+        3,
+        VOCAB,
+        TEXT,
+    )
     assert facts["recipe"]["name"] == "tiny"
     for name, weight in averaged.state_dict().items():
         assert torch.equal(weight, same.state_dict()[name])

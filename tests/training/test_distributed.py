@@ -42,7 +42,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("data"), utterances(40))
 
 
-def start(made: TrainingRecipe, data: str, run: Path, *options: str, before: tuple[str, ...] = (), **environment: str) -> Any:
+def start(
+    made: TrainingRecipe, data: str, run: Path, *options: str, before: tuple[str, ...] = (), **environment: str
+) -> Any:
     """``speechmill train`` as a process of its own, in a group of its own, as a terminal gives it."""
     run.parent.mkdir(parents=True, exist_ok=True)
     written = run.with_suffix(".yaml")
@@ -103,7 +105,9 @@ def test_under_torchrun_it_is_the_same_run(dataset: str, two: Path, tmp_path: Pa
 
 
 def test_on_ray_it_is_the_same_run(dataset: str, two: Path, tmp_path: Path) -> None:
-    code, output = finish(start(recipe(*STAGES, ema=0.9), dataset, tmp_path / "run", "--processes", "2", "--address", "local"))
+    code, output = finish(
+        start(recipe(*STAGES, ema=0.9), dataset, tmp_path / "run", "--processes", "2", "--address", "local")
+    )
     assert code == 0, output
     assert curve(tmp_path / "run") == curve(two)
     assert "step 6, loss" in output, "the log is shown where the command was given"
@@ -122,7 +126,9 @@ def test_a_rank_that_meets_damage_ends_all_with_one_line(tmp_path: Path) -> None
 def test_ctrl_c_ends_the_step_and_the_same_command_goes_on_to_the_same_bits(
     dataset: str, tmp_path: Path, processes: str
 ) -> None:
-    long = recipe({"layout": "two_stream", "masks": "hierarchical", "steps": 60}, checkpoint_every=1_000, talker={"dropout": 0.1})
+    long = recipe(
+        {"layout": "two_stream", "masks": "hierarchical", "steps": 60}, checkpoint_every=1_000, talker={"dropout": 0.1}
+    )
     process = start(long, dataset, tmp_path / "cut", "--processes", processes)
     _wait_for_step(tmp_path / "cut")
     os.killpg(process.pid, signal.SIGINT)

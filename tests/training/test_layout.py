@@ -7,7 +7,19 @@ import torch
 from torch import Tensor
 
 from training.attention import CLEAN, NOISY, Meta
-from training.layout import LAYOUTS, Anchored, Clock, Noised, autoregressive, frames, single_stream, speech, text, two_stream, window
+from training.layout import (
+    LAYOUTS,
+    Anchored,
+    Clock,
+    Noised,
+    autoregressive,
+    frames,
+    single_stream,
+    speech,
+    text,
+    two_stream,
+    window,
+)
 from training.vocabulary import Vocabulary
 
 V = Vocabulary(11, 2)

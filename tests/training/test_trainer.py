@@ -164,7 +164,9 @@ def test_every_layout_with_every_mask_set_loss_and_optimiser_runs_a_step(
 @pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
 def test_every_conditioning_and_several_codebooks_run(tmp_path: Path, codebooks: int, conditioning: str) -> None:
     root = write_dataset(tmp_path, utterances(12, codebooks=codebooks))
-    made = recipe(stage("two_stream", "pairs", copies=2), talker={"conditioning": conditioning}, validation={"every": 1})
+    made = recipe(
+        stage("two_stream", "pairs", copies=2), talker={"conditioning": conditioning}, validation={"every": 1}
+    )
     run = trainer(root, made)
     run._save = lambda: None
     assert math.isfinite(run.run().figures["dev_full"])
@@ -229,8 +231,12 @@ def test_a_markov_chain_is_learned_to_its_entropy(tmp_path: Path, layout: str) -
     run = trainer(root, made)
     run._save = lambda: None
     figures = run.run().figures
-    nats = figures["dev_frames" if layout == "autoregressive" else "dev_full"] * (frames + 1)  # EOS after the last is certain
-    true = -np.mean([np.log(still[p[0]]) + sum(np.log(move[a, b]) for a, b in itertools.pairwise(p)) for p in paths[:60]])
+    nats = figures["dev_frames" if layout == "autoregressive" else "dev_full"] * (
+        frames + 1
+    )  # EOS after the last is certain
+    true = -np.mean(
+        [np.log(still[p[0]]) + sum(np.log(move[a, b]) for a, b in itertools.pairwise(p)) for p in paths[:60]]
+    )
     assert true / frames == pytest.approx((-(still * np.log(still)).sum() + (frames - 1) * rate) / frames, abs=0.05)
     assert -0.01 < (nats - true) / frames < 0.03, "what the model pays per frame beyond what the chain leaves open"
     assert rate < 0.5 * math.log(4)
@@ -253,7 +259,9 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("stops", [(1,), (4, 5, 9)])
-def test_a_run_that_was_stopped_ends_with_the_same_bits(root: str, tmp_path: Path, optimiser: str, stops: tuple[int, ...]) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_bits(
+    root: str, tmp_path: Path, optimiser: str, stops: tuple[int, ...]
+) -> None:
     made = recipe(
         *SPLIT, optimiser={"name": optimiser}, talker={"dropout": 0.2}, ema=0.9, validation={"every": 3}, checkpoint_every=100,
     )  # fmt: skip
@@ -290,7 +298,9 @@ def test_the_log_goes_back_to_the_step_the_run_goes_on_from(root: str, tmp_path:
 
 def test_weights_of_another_run_are_a_start(root: str, tmp_path: Path) -> None:
     run_in(tmp_path / "first", root, recipe(stage("two_stream", "bernoulli", 3)))
-    made = recipe(stage("two_stream", "pairs", 1), start=str(tmp_path / "first"), optimiser={"lr": 1e-30, "weight_decay": 0.0})
+    made = recipe(
+        stage("two_stream", "pairs", 1), start=str(tmp_path / "first"), optimiser={"lr": 1e-30, "weight_decay": 0.0}
+    )
     run_in(tmp_path / "second", root, made)
     assert weights(tmp_path / "second")["average.safetensors"] == weights(tmp_path / "first")["average.safetensors"]
 
@@ -307,7 +317,10 @@ def test_how_a_run_is_carried_out_may_change_on_the_way(root: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"optimiser": {"lr": 0.5}}, r"begun with train\.optimiser\.lr = 0\.0015, the recipe now says 0\.5: choose another -o"),
+        (
+            {"optimiser": {"lr": 0.5}},
+            r"begun with train\.optimiser\.lr = 0\.0015, the recipe now says 0\.5: choose another -o",
+        ),
         ({"talker": {"width": 64}}, r"begun with talker\.width = 32"),
     ],
 )
@@ -347,7 +360,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_utterances(ro
         return learn(parts, stop)
 
     run._learn = poisoned
-    with pytest.raises(Diverged, match=r"^step 5: loss nan, gradient norm nan, on the utterances u\d{4}, .*step-00000004"):
+    with pytest.raises(
+        Diverged, match=r"^step 5: loss nan, gradient norm nan, on the utterances u\d{4}, .*step-00000004"
+    ):
         run.run()
     found = checkpoint.newest(tmp_path)
     assert found is not None

@@ -65,6 +65,7 @@ class Decoded:
     codes_NLQ: Tensor
     steps_NLQ: Tensor
     logits: list[Tensor]
+    masked: list[Tensor]
 
 
 def decode_blocks(
@@ -75,7 +76,7 @@ def decode_blocks(
     size, q, v = talker.settings.block, talker.vocabulary.codebooks, talker.vocabulary
     utterance_N = torch.tensor([signed(hash_key(str(row))) for row in range(n)])
     codes_NLQ = torch.full((n, blocks * size, q), v.mask)
-    steps_NLQ, seen = torch.zeros_like(codes_NLQ), []
+    steps_NLQ, seen, masks = torch.zeros_like(codes_NLQ), [], []
     for block in range(blocks):
         here, upto = slice(block * size, (block + 1) * size), (block + 1) * size
         for step in range(1, steps + 1):
@@ -84,6 +85,7 @@ def decode_blocks(
                 break
             logits_NMC = told.logits(codes_NLQ[:, :upto], codes_NLQ[:, :upto])[:, here].flatten(1, 2)
             seen.append(logits_NMC)
+            masks.append(masked_NM)
             key = Key(seed, utterance_N, block)
             stats = policy.stats(logits_NMC, step, key, prior)
             reveal_NBQ = policy.select(stats, masked_NM, step, steps, key, q).view(n, size, q)
@@ -92,7 +94,7 @@ def decode_blocks(
             over_NBQ = (codes_NLQ[:, here, :1] == v.eos) & (codes_NLQ[:, here] == v.mask)
             codes_NLQ[:, here] = codes_NLQ[:, here].masked_fill(over_NBQ, v.eos)
             steps_NLQ[:, here] = steps_NLQ[:, here].masked_fill(over_NBQ, step)
-    return Decoded(codes_NLQ, steps_NLQ, seen)
+    return Decoded(codes_NLQ, steps_NLQ, seen, masks)
 
 
 def decode_frames(told: Told, length: int, drawing: Drawing, seed: int = 0) -> Decoded:
@@ -104,4 +106,4 @@ def decode_frames(told: Told, length: int, drawing: Drawing, seed: int = 0) -> D
         logits_NTQC = told.next_logits(codes_NLQ[:, : pos + 1])[:, pos:]
         seen.append(logits_NTQC)
         codes_NLQ[:, pos] = drawing(logits_NTQC, torch.tensor([[pos]]), Key(seed, utterance_N)).token_NM
-    return Decoded(codes_NLQ, torch.ones_like(codes_NLQ), seen)
+    return Decoded(codes_NLQ, torch.ones_like(codes_NLQ), seen, [])

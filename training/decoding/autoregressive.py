@@ -7,7 +7,7 @@ Legend: N rows, Q codebooks, T frames of a chunk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from training.decoding.drawing import Drawing
 from training.decoding.opening import EVERY, Arrivals, Part, Pass
 from training.decoding.protocol import Chunk
-from training.decoding.session import Session
+from training.decoding.session import Common, Session
 from training.layout import frames
 from training.talker import Talker
 
@@ -25,9 +25,9 @@ class ARDecoder(Session):
 
     def __init__(
         self, talker: Talker, rows: int, *, temperature: float = 0.0, top_p: float = 1.0, chunk: int | None = None,
-        max_frames: int | None = None, seed: int = 0, utterances: Sequence[str] | None = None,
+        **common: Unpack[Common],
     ) -> None:  # fmt: skip
-        super().__init__(talker, rows, max_frames=max_frames, seed=seed, utterances=utterances)
+        super().__init__(talker, rows, **common)
         self.drawing, self.size = Drawing(temperature, top_p), talker.settings.block
         self.chunk = self.size if chunk is None else chunk
         if self.chunk < 1:
@@ -60,7 +60,7 @@ class ARDecoder(Session):
         self.keys.commit(made.settles)
         self.work.count(self.rows * made.x_NTD.shape[1])
         pos_11 = self.pos_1L[:, self.pos : self.pos + 1]
-        self.last_NQ = self.drawing(self.logits(hidden_RD), pos_11, self.key(0)).token_NM
+        self.last_NQ = self.drawing(self.body.logits(hidden_RD, self.rows), pos_11, self.key(0)).token_NM
         self.pos += 1
         return self.last_NQ
 

@@ -9,31 +9,33 @@ Legend: N rows, B positions of a block, Q codebooks, M = B x Q cells of a block,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from training.decoding.opening import Pass, openings_of
 from training.decoding.protocol import Chunk
-from training.decoding.session import Session
+from training.decoding.session import Common, Session
 from training.policies.budgets import Schedule
 from training.policies.filters import Unfiltered
 from training.policies.policy import Policy
 from training.talker import Talker
 
 
-def planned(policy: Policy, cells: int, steps: int) -> int | None:
-    """The step that uncovers the last of ``cells`` masks, where the policy's counts do not depend on the model; else None."""
+def planned(policy: Policy, cells: int, steps: int) -> tuple[int, ...] | None:
+    """How many of ``cells`` masks are left after each step, down to 0. None where the counts depend on what the model says."""
     if not isinstance(policy.budget, Schedule) or not isinstance(policy.filter, Unfiltered):
         return None
+    left = []
     for step in range(1, steps):
         part, whole = policy.budget.share(step, steps)
         cells -= -(-cells * part // whole)
-        if cells <= 0:
-            return step
-    return steps
+        left.append(cells)
+        if cells == 0:
+            return tuple(left)
+    return (*left, 0)
 
 
 @dataclass
@@ -65,14 +67,15 @@ class BlockDecoder(Session):
 
     def __init__(
         self, talker: Talker, rows: int, *, policy: Policy | None = None, steps: int = 4, fused: bool = True,
-        prior: Tensor | None = None, max_frames: int | None = None, seed: int = 0, utterances: Sequence[str] | None = None,
+        prior: Tensor | None = None, **common: Unpack[Common],
     ) -> None:  # fmt: skip
-        super().__init__(talker, rows, max_frames=max_frames, seed=seed, utterances=utterances)
+        super().__init__(talker, rows, **common)
         if steps < 1:
             raise ValueError(f"a block takes at least one step, not {steps}")
         self.policy, self.steps, self.fused, self.prior = policy or Policy(), steps, fused, prior
         self.size, self.codebooks = talker.settings.block, talker.vocabulary.codebooks
         self.plan = planned(self.policy, self.size * self.codebooks, steps)
+        self.narrow = self.device.type == "cpu"  # elsewhere, working on fewer positions takes longer than on all
         self.block = 0
         self.before_NBQ: Tensor | None = None  # the last block, decided but not settled
         self.keys = self.cache(self.blocks * (self.size + talker.settings.anchors))
@@ -95,18 +98,33 @@ class BlockDecoder(Session):
 
     def _denoised(self) -> Canvas:
         """The block, wholly decided in the rows that speak."""
-        told_NBD = self.text.told(self.block)
-        clean_NBD = self._clean()
-        canvas = self._blank()
+        told_NBD, clean_NBD, canvas = self.text.told(self.block), self._clean(), self._blank()
+        made = self.openings.first(self.block, clean_NBD, self.embedded(canvas.ids_NBQ) + told_NBD)
+        logits_NBQC = self.body.logits(self._run(made), self.rows)
         for step in range(1, self.steps + 1):
-            x_NBD = self.embedded(canvas.ids_NBQ) + told_NBD
-            openings = self.openings
-            made = openings.first(self.block, clean_NBD, x_NBD) if step == 1 else openings.again(self.block, x_NBD)
-            self._uncover(canvas, self.logits(self._run(made)), step)
-            if step == self.plan or (self.plan is None and not canvas.masked_NBQ.any()):
+            self._uncover(canvas, logits_NBQC, step)
+            left = self._left(canvas, step)
+            if not left:
                 self.work.steps.append(step)
                 return canvas
+            made = self.openings.again(self.block, self.embedded(canvas.ids_NBQ) + told_NBD)
+            logits_NBQC = self._again(made, canvas, logits_NBQC, left)
         raise AssertionError("the last step decides everything")
+
+    def _left(self, canvas: Canvas, step: int) -> int:
+        """Positions that are still masked, in the row that has most of them. Known ahead, or asked of the device."""
+        if self.plan is None:
+            return int(canvas.masked_NBQ.any(2).sum(1).amax())
+        return self.plan[step - 1] if self.codebooks == 1 else self.size * (self.plan[step - 1] > 0)
+
+    def _again(self, made: Pass, canvas: Canvas, logits_NBQC: Tensor, left: int) -> Tensor:
+        """Logits of a pass over a block that is partly decided: of decided positions they may be those of an earlier pass."""
+        if not self.narrow or left == self.size or made.bias_N1TE is not None:
+            return self.body.logits(self._run(made), self.rows)
+        masked_NB = canvas.masked_NBQ.any(2)
+        wanted_NR = masked_NB.byte().argsort(dim=1, descending=True, stable=True)[:, :left]
+        fresh_NRQC = self.body.logits(self._run(replace(made, wanted=wanted_NR)), self.rows)
+        return logits_NBQC.scatter(1, wanted_NR[:, :, None, None].expand_as(fresh_NRQC), fresh_NRQC)
 
     def _blank(self) -> Canvas:
         """A block of masks. Rows that are silent keep no policy waiting."""

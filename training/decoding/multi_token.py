@@ -12,10 +12,11 @@ E places seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training.attention import CLEAN, NOISY, TEXT, Meta, allow, join
@@ -24,8 +25,8 @@ from training.decoding.body import bias_of
 from training.decoding.drawing import Drawing
 from training.decoding.opening import Part
 from training.decoding.places import Places
-from training.decoding.protocol import Chunk
-from training.decoding.session import Session
+from training.decoding.protocol import Chunk, Outcome
+from training.decoding.session import Common, Session
 from training.layout import frames, text
 from training.talker import Talker
 
@@ -59,10 +60,9 @@ class MTPDecoder(Session):
 
     def __init__(
         self, talker: Talker, rows: int, *, accept: Acceptance | None = None, ahead: int = 3, causal: bool = True,
-        temperature: float = 0.0, top_p: float = 1.0, max_frames: int | None = None, seed: int = 0,
-        utterances: Sequence[str] | None = None,
+        temperature: float = 0.0, top_p: float = 1.0, **common: Unpack[Common],
     ) -> None:  # fmt: skip
-        super().__init__(talker, rows, max_frames=max_frames, seed=seed, utterances=utterances)
+        super().__init__(talker, rows, **common)
         if ahead < 1:
             raise ValueError(f"a window has at least one mask, not {ahead}")
         self.accept, self.ahead, self.causal = accept or Unverified(), ahead, causal
@@ -74,6 +74,7 @@ class MTPDecoder(Session):
         room = len(self.places) + 1 + self.windows * ahead
         layers = tuple(kv.zero_() for kv in self.cache(room).kv_layers)
         self.keys = Places(layers, self.front.last_N[:, None], 0)
+        self.looks: dict[int, Tensor] = {}
         codebooks = talker.vocabulary.codebooks
         self.masks_NGQ = torch.full((rows, self.windows * ahead, codebooks), talker.vocabulary.mask, device=self.device)
 
@@ -120,7 +121,7 @@ class MTPDecoder(Session):
         for step in range(1, self.size + 1):
             moving_N = speaking_N & (self.front.known_N < self.end)
             before_N1 = self.front.known_N[:, None]
-            self.front = self.front.moved(self._advanced(self._said(step == 1)), moving_N)
+            self.front = self.front.moved(self._advanced(self._said(step)), moving_N)
             self._write(codes_NXQ, moving_N)
             steps_NX = torch.where((frame_X >= before_N1) & (frame_X < self.front.known_N[:, None]), step, steps_NX)
             if step == plan or (plan is None and not (speaking_N & (self.front.known_N < self.end)).any()):
@@ -153,7 +154,7 @@ class MTPDecoder(Session):
         known_N = next_N if self.accept.provisional else next_N + kept_N
         return Front(fed_NAQ, kept_N + 1, next_N + kept_N, known_N)
 
-    def _said(self, opening: bool) -> Said:
+    def _said(self, step: int) -> Said:
         """One pass over slots and masks, and over the turn's text where the block opens with it."""
         slots, masks = self._slot_meta(), self._mask_meta()
         pos_NT = torch.cat([slots.pos_NT, masks.pos_NT], 1)
@@ -161,10 +162,10 @@ class MTPDecoder(Session):
         ids_NTQ = torch.cat([self.front.fed_NAQ, self.masks_NGQ], 1)
         x_NTD = self.embedded(ids_NTQ) + self.text.told_NLD.gather(1, shown_NT[:, :, None].expand(-1, -1, self.body.width))
         parts = [Part(x_NTD, self.body.phases_T31Y[shown_NT], join(slots, masks))]
-        if opening and self.texts:
+        if step == 1 and self.texts:
             parts.insert(0, self._text())
-        hidden_RD = self._run(parts, masks)
-        logits_NTQC = self.logits(hidden_RD)
+        hidden_RD = self._run(parts, masks, step)
+        logits_NTQC = self.body.logits(hidden_RD, self.rows)
         asked = self.windows * (1 + self.ahead)
         stats = self.drawing(logits_NTQC, pos_NT[:, -asked:], self.key(0))
         token_NTQ = stats.token_NM.view(self.rows, asked, -1)
@@ -194,16 +195,27 @@ class MTPDecoder(Session):
         phases = self.body.phases_T31Y[first : first + len(meta)]
         return Part(x_NSD, phases.expand(self.rows, *phases.shape), meta)
 
-    def _run(self, parts: list[Part], masks: Meta) -> Tensor:
+    def _run(self, parts: list[Part], masks: Meta, step: int) -> Tensor:
         """``hidden_RD`` of the last slots and the masks; keys go to their places, those of masks behind all others."""
         fed, end = join(*(part.meta for part in parts)), (self.block + 1) * (self.size + self.texts)
-        spare = self.places[:1].padded(torch.zeros_like(self.places.valid_NT[:, :1]))
         self.keys.place_NT, self.keys.end = self._placed(fed, end), end + 1 + len(masks)
-        bias_N1TE = bias_of(allow(fed, join(self._kept(end), spare, masks)), self.body.dtype)
         x_NTD, phases = torch.cat([part.x_NTD for part in parts], 1), torch.cat([part.phases for part in parts], 1)
         self.work.count(self.rows * len(fed))
         wanted = slice(len(fed) - len(masks) - self.windows, None)
-        return self.body(x_NTD, phases, self.keys, bias_N1TE, wanted)
+        return self.body(x_NTD, phases, self.keys, self._bias(fed, masks, end, step), wanted)
+
+    def _bias(self, fed: Meta, masks: Meta, end: int, step: int) -> Tensor:
+        """Who sees whom. Where all rows keep all guesses, a step looks the same in every block but the first."""
+        width = end + 1 + len(masks)
+        if step in self.looks:
+            return self.looks[step][..., -width:]
+        spare = self.places[:1].padded(torch.zeros_like(self.places.valid_NT[:, :1]))
+        bias_N1TE = bias_of(allow(fed, join(self._kept(end), spare, masks)), self.body.dtype)
+        if self.accept.certain and self.block and not self.texts:
+            row = self.outcomes.index(Outcome.OPEN)
+            # What was kept before the block is open to all of it.
+            self.looks[step] = F.pad(bias_N1TE[row : row + 1], (self.keys.kv_layers[0].shape[3] - width, 0))
+        return bias_N1TE
 
     def _kept(self, end: int) -> Meta:
         """What the places before ``end`` are. Text that a row does not have is not there."""

@@ -31,7 +31,7 @@ class Pass:
     phases: Tensor
     bias_N1TE: Tensor | None
     settles: int
-    wanted: slice
+    wanted: slice | Tensor
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Arrivals:
 
     def __init__(self, body: Body, conditioning: Conditioning) -> None:
         self.body, self.text = body, conditioning
-        self.settled = text(0, 0, conditioning.talker.clock, body.norm.device)
+        self.settled = text(0, 0, conditioning.talker.clock, body.device)
 
     def turn(self, turn: int) -> list[Part]:
         """The text of a turn: one part, or none where the text is over."""
@@ -90,7 +90,7 @@ class Openings:
 
     def speech(self, block: int, stream: int, count: int = 1) -> Meta:
         """What positions of ``count`` blocks are."""
-        return speech(block * self.size, count * self.size, self.clock, stream, self.body.norm.device)
+        return speech(block * self.size, count * self.size, self.clock, stream, self.body.device)
 
     def phases(self, block: int, count: int = 1) -> Tensor:
         return self.body.phases_T31Y[block * self.size : (block + count) * self.size]

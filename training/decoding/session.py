@@ -1,6 +1,6 @@
 """What all decoders stand on: a talker made ready, the text read so far, and the rows that still speak.
 
-Legend: N rows, T positions, Q codebooks, D width, C classes.
+Legend: N rows, T positions, Q codebooks, D width.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -24,18 +24,29 @@ from training.policies.noise import Key
 from training.talker import Talker
 
 
+class Common(TypedDict, total=False):
+    """Settings of all decoders, see :class:`Session`."""
+
+    max_frames: int | None
+    seed: int
+    utterances: Sequence[str] | None
+    body: Body | None
+
+
 class Session:
     """The state that decoders share. A talker decodes in its own dtype and on its own device, and must be in ``eval()``.
 
     ``max_frames`` is the longest utterance, rounded down to what the talker has positions for. ``utterances`` names the rows:
-    draws depend on ``seed`` and name, so the same name says the same in any batch; the default is their numbers.
+    draws depend on ``seed`` and name, so the same name says the same in any batch; the default is their numbers. ``body`` is
+    the talker made ready, where that is worth doing once for many decoders.
 
     Raises ValueError where the talker is training, has no room for a block, or names and rows differ in number.
     """
 
     def __init__(
-        self, talker: Talker, rows: int, *, max_frames: int | None = None, seed: int = 0, utterances: Sequence[str] | None = None
-    ) -> None:
+        self, talker: Talker, rows: int, max_frames: int | None = None, seed: int = 0,
+        utterances: Sequence[str] | None = None, body: Body | None = None,
+    ) -> None:  # fmt: skip
         if talker.training:
             raise ValueError("decoding needs talker.eval()")
         block = talker.settings.block
@@ -46,7 +57,7 @@ class Session:
         names = [str(row) for row in range(rows)] if utterances is None else utterances
         if len(names) != rows:
             raise ValueError(f"{len(names)} names for {rows} rows")
-        self.talker, self.body, self.rows, self.seed = talker, Body(talker.body), rows, seed
+        self.talker, self.body, self.rows, self.seed = talker, body or Body(talker), rows, seed
         self.blocks = -(-limit // block)
         self.text = Conditioning.empty(talker, rows, self.blocks)
         self.ends = Ends(talker.vocabulary, limit, [Outcome.OPEN] * rows)
@@ -98,12 +109,3 @@ class Session:
         if ids_NTQ.shape[2] == 1:
             return F.embedding(ids_NTQ[:, :, 0], table)
         return F.embedding(ids_NTQ + self.shift_Q, table).sum(2)
-
-    def logits(self, hidden_RD: Tensor) -> Tensor:
-        """``logits_NTQC`` of the rows' wanted positions. Of EOS, codebook 0 decides: the others cannot say it."""
-        vocabulary = self.talker.vocabulary
-        logits_RQC = F.linear(hidden_RD, self.talker.head.weight, self.talker.head.bias)
-        logits_NTQC = logits_RQC.view(self.rows, -1, vocabulary.codebooks, vocabulary.classes)
-        if vocabulary.codebooks > 1:
-            logits_NTQC[:, :, 1:, vocabulary.eos] = float("-inf")
-        return logits_NTQC

@@ -1,0 +1,145 @@
+"""Training recipes: the shipped ones load, every mistake is one line that says where and what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifests.recipe_file import RecipeError
+from manifests.training_recipe import SHIPPED, TrainingRecipe, load, parse, shipped
+
+STAGE = {"layout": "two_stream", "masks": "bernoulli", "steps": 5}
+
+
+def recipe(stage: dict[str, Any] | None = None, **train: Any) -> TrainingRecipe:
+    return parse({"train": {"stages": [STAGE if stage is None else stage], **train}})
+
+
+def test_every_shipped_recipe_loads_by_its_name_and_says_what_it_is() -> None:
+    assert shipped() == ["demo", "demo-ar", "demo-mtp", "paper", "tiny"]
+    for name in shipped():
+        assert load(name).name == name
+        assert (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_paper_is_one_recipe_away() -> None:
+    paper = load("paper")
+    assert (paper.talker.layers, paper.talker.block, paper.talker.anchors, paper.talker.conditioning) == (
+        4,
+        16,
+        4,
+        "anchors",
+    )
+    assert [(s.masks, s.epochs, s.layout) for s in paper.train.stages] == [
+        ("bernoulli", 8, "single_stream"), ("hierarchical", 4, "single_stream"),
+    ]  # fmt: skip
+    assert (paper.train.optimiser.name, paper.train.optimiser.lr) == ("adamw", 2e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ({"train": {"stages": [STAGE]}, "tolker": {}}, "recipe: tolker: unknown key; did you mean talker?"),
+        ({"train": {"stages": [STAGE], "batch_frame": 3}}, "did you mean train.batch_frames?"),
+        ({"train": {"stages": [{**STAGE, "layot": 1}]}}, "train.stages.0.layot: unknown key; did you mean train.stages.0.layout?"),
+        ({"train": {"stages": [STAGE], "optimiser": {"lrr": 1}}}, "did you mean train.optimiser.lr?"),
+        ({"train": {"stages": [STAGE], "optimiser": {"name": "muonn"}}}, "train.optimiser: no such kind 'muonn'; did you mean muon?"),
+        ({"train": {"stages": [STAGE], "optimiser": {"name": "muon", "momentun": 1}}}, "did you mean train.optimiser.momentum?"),
+        ({"train": {"stages": [STAGE], "schedule": {"name": "wsd", "decai": 1}}}, "did you mean train.schedule.decay?"),
+        ({"train": {"stages": [STAGE], "validation": {"evry": 1}}}, "did you mean train.validation.every?"),
+        ({"talker": {"width": 30}, "train": {"stages": [STAGE]}}, "talker: talker.width 30 is not a multiple of"),
+        ({"train": {"stages": [{**STAGE, "layout": "two_streams"}]}}, "train.stages.0.layout: Input should be 'two_stream'"),
+        ({"train": {"stages": []}}, "train.stages: a run needs at least one stage"),
+        ({"train": {"stages": [{**STAGE, "steps": "many"}]}}, "train.stages.0.steps: "),
+        ({"train": {"stages": [STAGE], "ema": 1.0}}, "train.ema: "),
+        ({}, "recipe: train: Field required"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_the_nearest_right_thing(value: dict[str, Any], line: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(value)
+    assert line in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ({**STAGE, "epochs": 2}, "stage main needs either steps or epochs"),
+        ({"layout": "two_stream", "masks": "bernoulli"}, "stage main needs either steps or epochs"),
+        ({"layout": "single_stream", "steps": 1}, "masks must name a mask set of the dataset"),
+        ({"layout": "autoregressive", "steps": 1, "masks": "bernoulli"}, "masks nothing: leave out masks and copies"),
+        ({"layout": "anchored", "steps": 1, "copies": 2}, "masks nothing: leave out masks and copies"),
+    ],
+)
+def test_a_stage_that_does_not_hold_together_is_refused(stage: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe(stage)
+
+
+def test_two_stages_of_one_name_are_refused() -> None:
+    with pytest.raises(RecipeError, match="two stages have one name"):
+        parse({"train": {"stages": [STAGE, STAGE]}})
+
+
+def test_single_values_are_overridden_in_lists_too() -> None:
+    made = load(
+        "demo", ["train.stages.1.steps=7", "train.optimiser.lr=0.5", "train.optimiser.name=muon", "talker.width=64"]
+    )
+    assert (made.train.stages[1].steps, made.talker.width) == (7, 64)
+    assert (made.train.optimiser.name, made.train.optimiser.lr) == ("muon", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.stages.9.steps=7", "9 is not one of the list's 0 to 1"),
+        ("train.stages.first.steps=7", "first is not one of the list's"),
+        ("train.stages.0.steps.more=7", "steps is a value, not a block"),
+        ("train.ema", "write it as block.key=value"),
+    ],
+)
+def test_a_bad_override_is_named(override: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load("demo", [override])
+
+
+def test_a_block_without_a_name_is_of_the_default_kind() -> None:
+    assert recipe(optimiser={"lr": 0.1}).train.optimiser.name == "adamw"
+    assert recipe(schedule={"warmup": 1}).train.schedule.name == "cosine"
+
+
+def test_how_it_is_carried_out_decides_nothing() -> None:
+    carried = {
+        "loaders": 3,
+        "keep": 9,
+        "log_every": 1,
+        "checkpoint_every": 7,
+        "accumulate": 4,
+        "precision": "fp32",
+        "compile": True,
+    }
+    assert recipe(**carried, validation={"every": 3}).deciding() == recipe().deciding()
+    changes: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"ema": 0.5},
+        {"batch_frames": 1},
+        {"optimiser": {"lr": 1.0}},
+        {"clip": None},
+    ]
+    for change in changes:
+        assert recipe(**change).deciding() != recipe().deciding()
+
+
+def test_a_recipe_written_out_is_the_same_recipe(tmp_path: Path) -> None:
+    for name in shipped():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(load(name).to_yaml(), encoding="utf-8")
+        assert load(str(path)) == load(name)
+
+
+def test_a_recipe_of_a_dataset_is_not_taken_for_one_of_a_talker() -> None:
+    with pytest.raises(RecipeError, match="no recipe file 'corpus'"):
+        load("corpus")

@@ -1,0 +1,69 @@
+"""Weight matrices as decoding multiplies by them: as they are, or repacked once so that few rows cost less.
+
+A matrix product of a few rows is mostly the reading of the weights. Libraries rearrange them on every call, which for wide
+talkers on a processor costs as much again; oneDNN can be given them rearranged.
+
+Legend: R rows, D width of what goes in, O width of what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Matrix(Protocol):
+    """A linear map."""
+
+    def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        """``x W``, and a bias where there is one, (R, O)."""
+        ...
+
+    def added(self, base_RO: Tensor, x_RD: Tensor) -> Tensor:
+        """``base + x W``."""
+        ...
+
+
+class Plain:
+    """A view of the parameter: follows it when it is trained on."""
+
+    def __init__(self, weight_OD: Tensor) -> None:
+        self.weight_DO = weight_OD.t()
+
+    def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        return torch.mm(x_RD, self.weight_DO) if bias_O is None else torch.addmm(bias_O, x_RD, self.weight_DO)
+
+    def added(self, base_RO: Tensor, x_RD: Tensor) -> Tensor:
+        return torch.addmm(base_RO, x_RD, self.weight_DO)
+
+
+class Packed:
+    """A copy in oneDNN's own order: float32 on a processor only. One row alone gains nothing by it."""
+
+    def __init__(self, weight_OD: Tensor) -> None:
+        self.plain = Plain(weight_OD)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_OD.detach().contiguous().clone(), None)
+
+    def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
+        if len(x_RD) == 1:
+            return self.plain(x_RD, bias_O)
+        return torch.ops.mkldnn._linear_pointwise(x_RD, self.weight, bias_O, "none", [], "")
+
+    def added(self, base_RO: Tensor, x_RD: Tensor) -> Tensor:
+        if len(x_RD) == 1:
+            return self.plain.added(base_RO, x_RD)
+        return torch.ops.mkldnn._linear_pointwise.binary(x_RD, base_RO, self.weight, None, "add")
+
+
+def can_pack(weight_OD: Tensor) -> bool:
+    """This torch and this matrix allow for packing."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return there and weight_OD.device.type == "cpu" and weight_OD.dtype == torch.float32
+
+
+def matrices(packed: bool) -> Callable[[Tensor], Matrix]:
+    """How weights are held. Where packing is not possible they stay as they are."""
+    return lambda weight_OD: Packed(weight_OD) if packed and can_pack(weight_OD) else Plain(weight_OD)

@@ -1,0 +1,71 @@
+"""Muon (Jordan et al. 2024) in float32: each step of a matrix is its momentum, made orthogonal.
+
+``torch.optim.Muon`` works in bf16 throughout, which processors without units for it only emulate: there a step of the optimiser
+takes longer than the whole of backward. Matrices of one shape are worked on together here, and queries, keys and values, which lie
+in one matrix, apart from each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration: steepest at zero, so that few rounds are enough
+ROUNDS = 5
+RMS = 0.2  # size of a step's entries at lr 1: about AdamW's, so that one learning rate serves both (Liu et al. 2025)
+
+
+def orthogonal(momentum_KIO: Tensor) -> Tensor:
+    """``direction_KIO``: K matrices with their singular values brought near 1 (Newton-Schulz iteration)."""
+    a, b, c = COEFFICIENTS
+    tall = momentum_KIO.shape[1] > momentum_KIO.shape[2]
+    x = momentum_KIO.mT if tall else momentum_KIO
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(ROUNDS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """For matrices of hidden layers. ``parts`` says of how many matrices one above the other a weight is made, by identity."""
+
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        parts: dict[int, int],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._parts = parts
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here is evaluated twice
+        """Move every matrix along the orthogonal part of its momentum (Nesterov's form)."""
+        for group in self.param_groups:
+            alike: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for weight in group["params"]:
+                pieces = self._parts.get(id(weight), 1)
+                for part, pull in zip(
+                    weight.chunk(pieces), self._pull(weight, group["momentum"]).chunk(pieces), strict=True
+                ):
+                    alike[part.shape].append((part, pull))
+            for shape, pairs in alike.items():
+                moves = orthogonal(torch.stack([pull for _, pull in pairs]))
+                for (part, _), move in zip(pairs, moves, strict=True):
+                    part.mul_(1 - group["lr"] * group["weight_decay"])
+                    part.add_(move, alpha=-group["lr"] * RMS * max(shape) ** 0.5)
+
+    def _pull(self, weight: Tensor, momentum: float) -> Tensor:
+        """Momentum with the gradient's latest word in it."""
+        assert weight.grad is not None, "the trainer gives every weight a gradient"
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(weight.grad, 1 - momentum)
+        return weight.grad.lerp(state["momentum"], momentum)
