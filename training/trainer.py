@@ -56,7 +56,7 @@ class Trainer:
         self.run_folder, self.ranks, self.watcher = run, ranks, watcher
         self.talker = talker.to(ranks.device).train()
         self.average = Average(self.talker, self.settings.ema)
-        self.optimisers = Optimisers(self.talker, self.settings.optimiser)
+        self.optimisers = Optimisers(self.talker, self.settings.optimiser, ranks)
         self.gradient = Gradient(self.talker.parameters())
         self.forward: Callable[..., Any] = (
             torch.compile(self.talker, dynamic=True) if self.settings.compile else self.talker
@@ -80,18 +80,18 @@ class Trainer:
         """
         course = self.prepared.course
         for parts in course.ahead(self.step, self.settings.loaders):
-            totals = self._learn(parts, stop())
+            totals = self.learn(parts, stop)
             self.step += 1
             end = self.step == len(course) or totals.stop
             if self.prepared.exam and (self.step == len(course) or self.step % self.settings.validation.every == 0):
                 self._judge()
             if end or self.step % self.settings.checkpoint_every == 0:
-                self._save()
+                self.save()
             if end:
                 break
         return Outcome(self.step, len(course), self.figures, self.saved)
 
-    def _learn(self, parts: list[Batch], stop: bool) -> Totals:
+    def learn(self, parts: list[Batch], stop: Callable[[], bool] = lambda: False) -> Totals:
         """One step of the optimiser."""
         place, within = self.prepared.course.place(self.step)
         stage, epoch = self.settings.stages[place], self.prepared.course.stages[place].order.at(within)[0]
@@ -102,7 +102,7 @@ class Trainer:
             with precision.computing(self.precision, self.ranks.device):
                 loss = loss_of(self.talker, self.forward, batch, stage)
             self.gradient.add(loss, batch.noised.valid_NL.sum())
-        totals = self.gradient.sum(self.ranks, stop)
+        totals = self.gradient.sum(self.ranks, stop())
         norm = self.gradient.finish(totals.weight, self.settings.clip)
         if not (math.isfinite(totals.loss) and math.isfinite(norm)):
             raise Diverged(self._what_went_wrong(totals, norm))
@@ -123,7 +123,7 @@ class Trainer:
             self.figures = self.prepared.exam.figures(self.average.talker, stage, self.ranks)
         self.watcher.judged(self.step, self.figures)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Rank 0 writes; the others meet it again at the next sum."""
         if not self.ranks.first:
             return
