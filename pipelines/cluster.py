@@ -23,7 +23,7 @@ CONNECT_SECONDS = 10.0
 
 
 class ClusterUnreachable(RunFailed):
-    """No Ray cluster could be joined at the address that was given."""
+    """There is no Ray cluster to join at the address that was given, or none can be started here."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Cluster:
     def start(self) -> None:
         """Join the cluster at ``run.address``, or start one on this machine; the second call does nothing.
 
-        Raises :class:`ClusterUnreachable` where there is none to join.
+        Raises :class:`ClusterUnreachable` where that fails.
         """
         if self._started:
             return
@@ -49,14 +49,20 @@ class Cluster:
             self._started = True
             return
         options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": ENVIRONMENT}}
-        if self.settings.address:
-            _join(self.settings.address, options)
-        else:
-            workers = self.settings.workers or os.cpu_count() or 1
-            ray.init(
-                num_cpus=max(1, round(workers * self.settings.cpus_per_worker)), include_dashboard=False, **options
-            )
+        try:
+            ray.init(**self._where(), **options)
+        except Exception as error:  # Ray raises anything here: plain Exception where its processes are slow
+            raise ClusterUnreachable(_refusal(self.settings.address, error)) from error
         self._started = self._ours = True
+
+    def _where(self) -> dict[str, Any]:
+        """The options of ``ray.init`` that say what to join or to start. Raises OSError or ValueError where nobody answers."""
+        address = self.settings.address
+        if address:
+            _knock(address)
+            return {"address": address}
+        workers = self.settings.workers or os.cpu_count() or 1
+        return {"num_cpus": max(1, round(workers * self.settings.cpus_per_worker)), "include_dashboard": False}
 
     def stop(self) -> None:
         """Let go of the cluster; end it if it was started here."""
@@ -67,20 +73,14 @@ class Cluster:
             self._ours = self._started = False
 
 
-def _join(address: str, options: dict[str, Any]) -> None:
-    """``ray.init`` at ``address``. Raises :class:`ClusterUnreachable`, in bounded time where nothing listens."""
-    import ray
-
-    try:
-        _knock(address)
-        ray.init(address=address, **options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        # refused, unknown host, another version of Ray, a malformed address, no token
-        why = " ".join(str(error).split())[:300]
-        raise ClusterUnreachable(
-            f"no Ray cluster to join at {address} ({why}); start one with `ray start --head`, or mend run.address; "
-            "nothing is lost: run again to resume"
-        ) from error
+def _refusal(address: str | None, error: Exception) -> str:
+    """One line: what could not be had, why, and what to do."""
+    why, resume = " ".join(str(error).split())[:300], "nothing is lost: run again to resume"
+    if address is None:
+        return f"Ray does not start on this machine ({why}); is it very busy, or out of memory? {resume}"
+    return (
+        f"no Ray cluster to join at {address} ({why}); start one with `ray start --head`, or mend run.address; {resume}"
+    )
 
 
 def _knock(address: str) -> None:

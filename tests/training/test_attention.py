@@ -78,7 +78,9 @@ def cases() -> list[tuple[str, Rows, list[Place], Clock, bool]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "rows", "places", "clock", "causal"), cases(), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("name", "rows", "places", "clock", "causal"), cases(), ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_the_predicate_is_the_table(name: str, rows: Rows, places: list[Place], clock: Clock, causal: bool) -> None:
     """T01, without text and beside it; and of padding, nobody sees anything."""
     assert torch.equal(allow(rows.meta, rows.meta)[0], table(places, clock, causal))

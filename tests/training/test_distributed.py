@@ -165,3 +165,13 @@ def test_a_rank_that_is_killed_ends_the_run_and_does_not_hang(dataset: str, tmp_
         here(long, dataset, tmp_path / "run", 2)
     killer.join()
     assert not multiprocessing.active_children()
+
+
+def test_ranks_whose_parent_is_killed_save_and_end(dataset: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    long = recipe({"layout": "two_stream", "masks": "hierarchical", "steps": 100_000}, checkpoint_every=100_000)
+    process = start(long, dataset, run, "--processes", "2")
+    _wait_for_step(run)
+    process.kill()
+    finish(process)  # its output ends when the last of its children has ended
+    assert checkpoint.find(run).step == curve(run)[-1][0]

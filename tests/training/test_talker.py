@@ -52,7 +52,9 @@ def test_a_row_is_the_same_beside_others(conditioning: str) -> None:
     made, x = talker(2, conditioning=conditioning), utterances()
     counts_N, text_NS = torch.tensor([5, 2]), words(2, 6)
     whole = logits(made, x, text_NS, counts_N)
-    alone = Noised(x.codes_NLQ[1:, :4], x.ids_NCLQ[1:, :, :4], x.masked_NCLQ[1:, :, :4], x.valid_NL[1:, :4], x.frames_N[1:])
+    alone = Noised(
+        x.codes_NLQ[1:, :4], x.ids_NCLQ[1:, :, :4], x.masked_NCLQ[1:, :, :4], x.valid_NL[1:, :4], x.frames_N[1:]
+    )
     found = logits(made, alone, text_NS[1:, :2], counts_N[1:])
     expected = whole[1:].unflatten(1, (2, 12))[:, :, :4].flatten(1, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

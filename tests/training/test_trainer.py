@@ -108,9 +108,9 @@ def test_a_batch_without_a_masked_cell_changes_nothing_and_is_no_fault(tmp_path:
     made = recipe(stage("two_stream", "all", steps=4), optimiser={"weight_decay": 0.0}, batch_frames=10_000)
     one = trainer(root, made)
     parts = [one.prepared.course[i] for i in range(2)]
-    first = one._learn(parts[0], False)
+    first = one.learn(parts[0])
     one.step = 1
-    second = one._learn(parts[1], False)
+    second = one.learn(parts[1])
     assert (first.weight > 0, second.weight, second.loss) == (True, 0.0, 0.0)
     assert all(p.isfinite().all() for p in one.talker.parameters())
 
@@ -151,7 +151,7 @@ def test_every_layout_with_every_mask_set_loss_and_optimiser_runs_a_step(
     one = stage(layout, masks, copies=2 if masks else 1, loss=loss, weighting=weighting)
     made = recipe(one, optimiser={"name": optimiser}, validation={"every": 1})
     run = trainer(root, made)
-    run._save = lambda: None
+    run.save = lambda: None
     before = [p.clone() for p in run.talker.parameters()]
     outcome = run.run()
     assert all(math.isfinite(value) for value in outcome.figures.values())
@@ -168,7 +168,7 @@ def test_every_conditioning_and_several_codebooks_run(tmp_path: Path, codebooks:
         stage("two_stream", "pairs", copies=2), talker={"conditioning": conditioning}, validation={"every": 1}
     )
     run = trainer(root, made)
-    run._save = lambda: None
+    run.save = lambda: None
     assert math.isfinite(run.run().figures["dev_full"])
 
 
@@ -190,7 +190,7 @@ def test_every_layout_learns_one_batch_by_heart(tmp_path: Path, one: dict[str, A
     run = trainer(root, made)
     losses = []
     for parts in run.prepared.course.ahead(0, 0):
-        losses.append(run._learn(parts, False).loss)
+        losses.append(run.learn(parts).loss)
         run.step += 1
         if losses[-1] < 0.05:
             break
@@ -229,7 +229,7 @@ def test_a_markov_chain_is_learned_to_its_entropy(tmp_path: Path, layout: str) -
         validation={"every": 160, "shares": {"full": 1.0}},
     )  # fmt: skip
     run = trainer(root, made)
-    run._save = lambda: None
+    run.save = lambda: None
     figures = run.run().figures
     nats = figures["dev_frames" if layout == "autoregressive" else "dev_full"] * (
         frames + 1
@@ -352,14 +352,14 @@ def test_what_does_not_fit_the_dataset_is_refused(
 def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_utterances(root: str, tmp_path: Path) -> None:
     made = recipe(stage("two_stream", "bernoulli", 6), checkpoint_every=2)
     run = trainer(root, made, tmp_path)
-    learn = run._learn
+    learn = run.learn
 
-    def poisoned(parts: list[Any], stop: bool) -> Any:
+    def poisoned(parts: list[Any], stop: Any) -> Any:
         if run.step == 4:
             run.talker.head.bias.data[0] = float("nan")
         return learn(parts, stop)
 
-    run._learn = poisoned
+    run.learn = poisoned
     with pytest.raises(
         Diverged, match=r"^step 5: loss nan, gradient norm nan, on the utterances u\d{4}, .*step-00000004"
     ):

@@ -16,11 +16,21 @@ torch.set_num_threads(1)  # tensors this small only wait for a second thread
 
 
 def settings(**changes: Any) -> TalkerSettings:
-    small: dict[str, Any] = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "block": 4, "anchors": 2, "max_frames": 64}
+    small: dict[str, Any] = {
+        "layers": 2,
+        "width": 32,
+        "heads": 2,
+        "ffn": 64,
+        "block": 4,
+        "anchors": 2,
+        "max_frames": 64,
+    }
     return TalkerSettings(**(small | changes))
 
 
-def talker(codebooks: int = 1, size: int = 11, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Talker:
+def talker(
+    codebooks: int = 1, size: int = 11, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any
+) -> Talker:
     """A talker with weights large enough that what it says depends on all that it sees."""
     torch.manual_seed(seed)
     made = Talker(settings(**changes), Vocabulary(size, codebooks), WORDS)

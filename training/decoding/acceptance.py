@@ -40,16 +40,22 @@ class Said:
 
 
 class Acceptance(Protocol):
-    """How far a pass brings a row.
+    """How far a pass brings a row."""
 
-    every_slot   a window behind every slot, W = A, and not only behind the last one, W = 1
-    provisional  guesses are fed as they are, and count only when that pass has found them right
-    certain      every pass keeps everything
-    """
+    @property
+    def every_slot(self) -> bool:
+        """A window behind every slot, W = A, and not only behind the last one, W = 1."""
+        ...
 
-    every_slot: bool
-    provisional: bool
-    certain: bool
+    @property
+    def provisional(self) -> bool:
+        """Guesses are fed as they are, and count only when that pass has found them right."""
+        ...
+
+    @property
+    def certain(self) -> bool:
+        """Every pass keeps everything."""
+        ...
 
     def anchor(self, said: Said) -> Tensor:
         """``anchor_N``: which of the W slots is the last whose frame is right; its window is read."""

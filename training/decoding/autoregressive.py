@@ -73,4 +73,4 @@ class ARDecoder(Session):
             return Pass(x_N1D, phases, None, 1, EVERY)
         parts = self.arrivals.turn(block) if place == 0 else []
         frame = Part(x_N1D, phases, frames(self.pos, 1, self.talker.clock, self.device))
-        return self.arrivals.side_by_side(*parts, frame, settled=len(parts) + 1)
+        return self.arrivals.side_by_side([*parts, frame], len(parts) + 1)

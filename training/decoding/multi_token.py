@@ -118,14 +118,15 @@ class MTPDecoder(Session):
         codes_NXQ, steps_NX = self.masks_NGQ.new_zeros(shape), self.masks_NGQ.new_zeros(shape[:2])
         plan = -(-self.size // (1 + self.ahead)) if self.accept.certain else None
         frame_X = torch.arange(first, self.end + 1, device=self.device)
-        for step in range(1, self.size + 1):
-            moving_N = speaking_N & (self.front.known_N < self.end)
-            before_N1 = self.front.known_N[:, None]
+        step, going = 0, True
+        while going:
+            step += 1
+            moving_N, before_N1 = speaking_N & (self.front.known_N < self.end), self.front.known_N[:, None]
             self.front = self.front.moved(self._advanced(self._said(step)), moving_N)
             self._write(codes_NXQ, moving_N)
             steps_NX = torch.where((frame_X >= before_N1) & (frame_X < self.front.known_N[:, None]), step, steps_NX)
-            if step == plan or (plan is None and not (speaking_N & (self.front.known_N < self.end)).any()):
-                break
+            still_N = speaking_N & (self.front.known_N < self.end)
+            going = step < plan if plan else bool(still_N.any())
         self.work.steps.append(step)
         return codes_NXQ[:, :-1], steps_NX[:, :-1, None].expand(-1, -1, shape[2])
 
@@ -160,7 +161,9 @@ class MTPDecoder(Session):
         pos_NT = torch.cat([slots.pos_NT, masks.pos_NT], 1)
         shown_NT = pos_NT.clamp(0, self.end - 1)  # of positions that do not count, any will do
         ids_NTQ = torch.cat([self.front.fed_NAQ, self.masks_NGQ], 1)
-        x_NTD = self.embedded(ids_NTQ) + self.text.told_NLD.gather(1, shown_NT[:, :, None].expand(-1, -1, self.body.width))
+        x_NTD = self.embedded(ids_NTQ) + self.text.told_NLD.gather(
+            1, shown_NT[:, :, None].expand(-1, -1, self.body.width)
+        )
         parts = [Part(x_NTD, self.body.phases_T31Y[shown_NT], join(slots, masks))]
         if step == 1 and self.texts:
             parts.insert(0, self._text())

@@ -60,7 +60,7 @@ class Arrivals:
         """Who sees whom of what is fed now, and of what is settled."""
         return bias_of(allow(fed, join(self.settled, fed)), self.body.dtype)
 
-    def side_by_side(self, *parts: Part, settled: int) -> Pass:
+    def side_by_side(self, parts: list[Part], settled: int) -> Pass:
         """A pass over all parts, that settles the first ``settled`` of them. The last part is predicted, where it is not settled."""
         meta = join(*(part.meta for part in parts))
         bias_N1TE = self.bias(meta) if len(parts) > 1 or self.text.ragged else None
@@ -122,7 +122,9 @@ class TextOpenings(Openings):
     def __init__(self, body: Body, clock: Clock, blocks: int, arrivals: Arrivals) -> None:
         super().__init__(body, clock, blocks)
         self.arrivals = arrivals
-        self.bias_N1TE: Tensor | None = None  # of a block alone: there is one only if some rows have less text than others
+        self.bias_N1TE: Tensor | None = (
+            None  # of a block alone: there is one only if some rows have less text than others
+        )
 
     def part(self, block: int, stream: int, x_NBD: Tensor) -> Part:
         return Part(x_NBD, self.phases(block), self.speech(block, stream))
@@ -132,7 +134,7 @@ class TextOpenings(Openings):
         clean = [] if clean_NBD is None else [self.part(block - 1, CLEAN, clean_NBD)]
         parts = [*clean, *self.arrivals.turn(block)]
         masked = self.part(block, NOISY, masked_NBD)
-        made = self.arrivals.side_by_side(*parts, masked, settled=len(parts))
+        made = self.arrivals.side_by_side([*parts, masked], len(parts))
         self.bias_N1TE = self.arrivals.bias(masked.meta) if self.arrivals.text.ragged else None
         return made
 
@@ -142,7 +144,7 @@ class TextOpenings(Openings):
 
     def commit(self, block: int, clean_NBD: Tensor) -> Pass:
         """A decided block alone."""
-        made = self.arrivals.side_by_side(self.part(block, CLEAN, clean_NBD), settled=1)
+        made = self.arrivals.side_by_side([self.part(block, CLEAN, clean_NBD)], 1)
         return replace(made, wanted=NONE)
 
     def copy(self, conditioning: Conditioning) -> Openings:
