@@ -3,11 +3,11 @@
     python benchmarks/decode.py [--quick] [--wide] [--streams 1 8 32] [--threads 1 2] [--device cuda] [--json FILE]
 
 All decoders share layers, cache and conditioning; each is given the thread count and the order of weights that suit it best, and
-is compared with the best of next-frame decoding. Rounds go round all decoders, so that a busy machine is as unkind to one as to
-another. Timed is ``next()`` with everything in it: choosing codes, settling blocks, the one wait for the device. EOS is made
-impossible by the weights. On a machine that others use, ``--clock processor`` counts this program's seconds alone, for one thread.
-The first block of a stream is the first chunk (text of one turn is read, then 16 frames for every
-decoder); the others are the steady state.
+is compared with the best of next-frame decoding. They take turns block by block, so that a busy machine is as unkind to one as
+to another. Timed is ``next()`` with everything in it: choosing codes, settling blocks, the one wait for the device. EOS is made
+impossible by the weights. On a machine that others use, ``--clock processor`` counts this program's seconds alone, for one
+thread. The first block of a stream is the first chunk (text of one turn is read, then 16 frames for every decoder); the others
+are the steady state.
 
 Random weights agree with no guess: what verified guesses are worth depends on the talker, so that row is a lower bound.
 """
@@ -163,20 +163,33 @@ def feed(decoder: Decoder, made: Talker, streams: int, count: int) -> None:
     decoder.feed(torch.zeros(streams, count, dtype=torch.long, device=made.place.weight.device))
 
 
-def measure(decoder: Decoder, made: Talker, streams: int, args: argparse.Namespace, times: Times) -> None:
-    """The first block, timed from the arrival of its text, and as many others as there is time for."""
+@dataclass
+class Lap:
+    """A contestant on its way: its decoder, and the seconds it has used in this round."""
+
+    decoder: Decoder
+    times: Times
+    spent: float = 0.0
+
+    def goes_on(self, seconds: float) -> bool:
+        return not self.decoder.finished and (len(self.times.steady) < LEAST or self.spent < seconds)
+
+
+def lap(laps: Sequence[Lap], made: Talker, streams: int, args: argparse.Namespace) -> None:
+    """A first block of everybody, from the arrival of its text on, then others in turn, for as long as there is time."""
     clock = CLOCKS[args.clock]
-    start = clock()
-    feed(decoder, made, streams, made.settings.anchors)
-    decoder.next()
-    times.first.append(clock() - start)
-    feed(decoder, made, streams, 4 * args.blocks)
-    began, done = clock(), 0
-    while not decoder.finished and (done < LEAST or clock() - began < args.seconds):
+    for one in laps:
         start = clock()
-        decoder.next()
-        times.steady.append(clock() - start)
-        done += 1
+        feed(one.decoder, made, streams, made.settings.anchors)
+        one.decoder.next()
+        one.times.first.append(clock() - start)
+        feed(one.decoder, made, streams, made.settings.anchors * args.blocks)
+    while going := [one for one in laps if one.goes_on(args.seconds)]:
+        for one in going:
+            start = clock()
+            one.decoder.next()
+            one.times.steady.append(clock() - start)
+            one.spent += one.times.steady[-1]
 
 
 def cost(made: Talker, who: Contestant, streams: int) -> Cost:
@@ -205,17 +218,19 @@ def setups(args: argparse.Namespace) -> list[Setup]:
 
 
 def race(made: Talker, args: argparse.Namespace, streams: int) -> dict[tuple[str, Setup], Times]:
-    """Times of every contestant in every setup, in rounds."""
+    """Times of every contestant in every setup. The first round only warms up."""
     bodies = {packed: Body(made, packed) for packed in (False, True)}
-    pairs = list(product(contestants(args.steps), setups(args)))
-    times = {(who.name, setup): Times() for who, setup in pairs}
-    for turn in range(args.rounds + 1):
-        for who, setup in pairs:
-            torch.set_num_threads(setup.threads)
-            decoder = opened(made, who, streams, args.blocks, bodies[setup.packed])
-            measure(
-                decoder, made, streams, args, times[who.name, setup] if turn else Times()
-            )  # the first turn warms up
+    times = {(who.name, setup): Times() for who, setup in product(contestants(args.steps), setups(args))}
+    for turn, setup in product(range(args.rounds + 1), setups(args)):
+        torch.set_num_threads(setup.threads)
+        blocks, body = args.blocks if turn else 2, bodies[setup.packed]
+        lap(
+            [
+                Lap(opened(made, who, streams, blocks, body), times[who.name, setup] if turn else Times())
+                for who in contestants(args.steps)
+            ],
+            made, streams, args,
+        )  # fmt: skip
     return times
 
 

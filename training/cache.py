@@ -49,10 +49,6 @@ class Cache:
         """Settle the first ``positions`` of what was written last."""
         self.length += positions
 
-    def rows(self, keep_K: Tensor) -> Cache:
-        """The cache of some rows."""
-        return replace(self, kv_layers=tuple(kv[:, keep_K] for kv in self.kv_layers))
-
     def copy(self) -> Cache:
         """A cache that goes its own way: what an interrupted stream is resumed from."""
         copies = tuple(torch.empty_like(kv) for kv in self.kv_layers)

@@ -26,7 +26,7 @@ def start(
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
     """Exit code and output."""
     output, _ = process.communicate(timeout=seconds)
     return process.returncode, output
