@@ -63,9 +63,10 @@ verify: install ## Check every byte of out/
 report: install ## Write the report of out/ again
 	$(BIN)/speechmill report $(OUT)
 
-bench: install voices ## Run the benchmarks: pipeline against a bare loop, shard reader against its rivals
+bench: install voices ## Run the benchmarks: pipeline and shard reader against rivals, ways of decoding against each other
 	$(BIN)/python benchmarks/tokenize.py
 	$(BIN)/python benchmarks/shards.py
+	$(BIN)/python benchmarks/decode.py --quick
 
 clean: ## Remove out/ and caches (keeps .venv)
 	rm -rf $(OUT) .pytest_cache .ruff_cache .hypothesis
