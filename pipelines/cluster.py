@@ -14,7 +14,7 @@ from pipelines.engine.contract import RunFailed
 
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 # A worker makes and frees the same large arrays for each utterance. By default glibc gives them back to the kernel each time, which then
-# clears every page again: a sixth of a worker's time. Other allocators ignore these.
+# clears every page again. What that saves differs: 3 % in docs/results.md. Other allocators ignore these.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_TOP_PAD_": str(16 * 2**20),
 }  # fmt: skip
