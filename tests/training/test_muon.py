@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.muon import ROUNDS, Muon, orthogonal
+from training.muon import COEFFICIENTS, ROUNDS, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (16, 200)])
@@ -16,6 +16,18 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     values = torch.linalg.svdvals(orthogonal(many))
     assert values.max() < 1.3
     assert values.median() > 0.7  # the very smallest of a square matrix need more rounds
+
+
+@pytest.mark.parametrize("width", [16, 31, 32, 200])
+def test_rounds_among_gram_matrices_are_the_rounds_of_the_matrix_itself(width: int) -> None:
+    torch.manual_seed(0)
+    many = torch.randn(3, 16, width, dtype=torch.float64)
+    a, b, c = COEFFICIENTS
+    x = many / many.norm(dim=(1, 2), keepdim=True)
+    for _ in range(ROUNDS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    torch.testing.assert_close(orthogonal(many), x)
 
 
 def test_matrices_that_are_worked_on_together_do_not_meet() -> None:
