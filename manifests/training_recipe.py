@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from manifests import recipe_file
 from manifests.settings.base import Settings
@@ -27,6 +27,15 @@ class TrainingRecipe(Settings):
     name: str = Field("talker", description="name of the talker")
     talker: TalkerSettings = TalkerSettings()
     train: TrainSettings
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> TrainingRecipe:
+        for stage in self.train.stages:
+            if stage.block is not None and self.talker.block % stage.block:
+                raise ValueError(
+                    f"stage {stage.name}: its block of {stage.block} does not divide talker.block ({self.talker.block})"
+                )
+        return self
 
     def deciding(self) -> dict[str, Any]:
         """The part that decides what is learned, as JSON: a run goes on only under the same."""

@@ -23,7 +23,9 @@ from manifests.storage import Store
 from pipelines.engine.contract import RunFailed
 from pipelines.engine.stopping import Interrupted, Stopping
 from pipelines.output_lock import output_lock
-from training.distributed import by_environment, device_of, joined
+from pipelines.verify_subject import Subject
+from tokenization.adapter import Vectors
+from training.distributed import Ranks, by_environment, device_of, joined
 from training.errors import RowsError
 from training.run import Job, check, train
 from training.trainer import Outcome
@@ -42,7 +44,7 @@ def run(job: Job, processes: int | None, address: str | None, console: Console) 
     given = by_environment()
     try:
         if given is not None:
-            return _ended(_as_rank(job, *given, console))
+            return _ended(_under_torchrun(job, *given, console))
         with output_lock(Store(job.run)):
             total = len(check(job).course)
             _keep_voice(job, console)
@@ -83,6 +85,19 @@ def _keep_voice(job: Job, console: Console) -> None:
         )
 
 
+def vectors_of(data: str) -> Vectors | None:
+    """The points that the codes of the dataset under ``data`` stand for; None where its tokenizer has none, or is gone."""
+    try:
+        return Subject.open(data).tokenizer.vectors()
+    except (DatasetError, RecipeError, FileNotFoundError):  # `_keep_voice` has said so
+        return None
+
+
+def as_rank(job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console) -> Outcome:
+    """What every rank does, however it was started."""
+    return train(job, ranks, stop, console, vectors_of(job.data))
+
+
 def _ended(outcome: Outcome) -> Outcome:
     if not outcome.finished:
         raise Interrupted(
@@ -91,18 +106,18 @@ def _ended(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _as_rank(job: Job, rank: int, size: int, local_rank: int, console: Console) -> Outcome:
+def _under_torchrun(job: Job, rank: int, size: int, local_rank: int, console: Console) -> Outcome:
     """One rank among others that someone else started."""
     lock = output_lock(Store(job.run)) if rank == 0 else nullcontext()
     with lock, Stopping(0) as stopping, joined(rank, size, local_rank) as ranks:
         if ranks.first:
             _keep_voice(job, console)
-        return train(job, ranks, lambda: stopping.draining, console)
+        return as_rank(job, ranks, lambda: stopping.draining, console)
 
 
 def _alone(job: Job, console: Console) -> Outcome:
     with Stopping(0) as stopping, joined(0, 1, 0) as ranks:
-        return train(job, ranks, lambda: stopping.draining, console)
+        return as_rank(job, ranks, lambda: stopping.draining, console)
 
 
 # Several processes of our own
@@ -173,7 +188,7 @@ def _rank(job: Job, rank: int, size: int, meeting: str, stop: Any, pipe: Connect
         torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
     try:
         with joined(rank, size, rank, meeting) as ranks:
-            said: Any = train(job, ranks, lambda: stop.is_set() or _orphaned(), Console(stderr=True, highlight=False))
+            said: Any = as_rank(job, ranks, lambda: stop.is_set() or _orphaned(), Console(stderr=True, highlight=False))
     except Exception as error:  # noqa: BLE001 - the parent raises it again
         said = error
     _send(pipe, said)

@@ -18,7 +18,7 @@ from pipelines.engine.contract import RunFailed
 from training import checkpoint
 from training.distributed import joined
 from training.logs import LOG
-from training.run import Job, train
+from training.run import Job
 from training.trainer import Outcome
 
 LOOK_EVERY = 2.0  # seconds between looks at the log
@@ -61,10 +61,12 @@ def _rank(config: dict[str, Any]) -> None:
     """What every worker of Ray Train runs. Its process group stands already."""
     from ray.train import get_context
 
+    from pipelines.train import as_rank
+
     context = get_context()
     job = Job(TrainingRecipe.model_validate(config["recipe"]), config["data"], config["run"])
     with joined(context.get_world_rank(), context.get_world_size(), context.get_local_rank()) as ranks:
-        train(job, ranks, lambda: False, Console(stderr=True, highlight=False))
+        as_rank(job, ranks, lambda: False, Console(stderr=True, highlight=False))
 
 
 def _cause(error: BaseException) -> Exception:

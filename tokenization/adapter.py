@@ -9,7 +9,7 @@ An external codec (EnCodec, S3, Mimi, DAC) is one more file: its settings name a
 checksum, its library is imported when it is opened, it pads its batch itself, and cuts each result to
 ``frames(samples)``.
 
-Shapes: T samples, F frames, Q codebooks.
+Shapes: T samples, F frames, Q codebooks, K codes of each, Z dimensions in which they are compared.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint16]
+Vectors = npt.NDArray[np.float32]
 
 
 class TokenizerError(ValueError):
@@ -86,6 +87,13 @@ class SpeechTokenizer(Protocol):
         """One utterance's codes to a float32 ``wave_T``.
 
         Raises :class:`TokenizerError` for codes that are not its own, and where the adapter cannot decode.
+        """
+        ...
+
+    def vectors(self) -> Vectors | None:
+        """``vectors_QKZ``: the point that each code stands for, where the codec quantizes points; else None.
+
+        Codes whose points lie near each other sound alike: a model need not learn that.
         """
         ...
 

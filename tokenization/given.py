@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 
 from manifests.settings.speech import GivenSettings
-from tokenization.adapter import Codes, TokenizerError, TokenizerSpec, Wave, checked_codes
+from tokenization.adapter import Codes, TokenizerError, TokenizerSpec, Vectors, Wave, checked_codes
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class GivenTokenizer:
             f"speech.name is 'given', so the corpus must bring its tokens, but {len(waves)} utterance(s) have only "
             "sound: choose another tokenizer, such as 'patches', or a corpus with tokens"
         )
+
+    def vectors(self) -> Vectors | None:
+        """None: what the codes stand for is not known here."""
+        return None
 
     def decode(self, codes_FQ: Codes) -> Wave:
         raise TokenizerError(

@@ -10,7 +10,7 @@ input at position i is frame i - 1 and the output is frame i. The two are differ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -111,6 +111,15 @@ def single_stream(x: Noised, clock: Clock, vocabulary: Vocabulary) -> Rows:
     meta = speech(0, length, clock, CLEAN, x.codes_NLQ.device).padded(valid_NL)
     loss = x.masked_NCLQ.flatten(0, 1) & valid_NL[:, :, None]
     return Rows(x.ids_NCLQ.flatten(0, 1), meta, slice(0, None), x.codes_NLQ.repeat_interleave(copies, dim=0), loss)
+
+
+def in_blocks(rows: Rows, block: int) -> Rows:
+    """The same rows with blocks of ``block`` positions instead of the clock's; turns of text stay.
+
+    A block of one position that is masked wholly asks what an autoregressive model is asked, in the form of a diffusion model:
+    all that was said is clean, and the answer is given in place.
+    """
+    return replace(rows, meta=replace(rows.meta, block_NT=rows.meta.pos_NT // block))
 
 
 def _shifted(x: Noised, vocabulary: Vocabulary) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manifests.settings.train import StageSettings
 from training.batches import Batch
-from training.layout import LAYOUTS, Noised, Rows
+from training.layout import LAYOUTS, Noised, Rows, in_blocks
 from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
 from training.talker import Talker
 
@@ -53,10 +53,14 @@ def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
     return WEIGHTINGS[weighting](loss_KRQ, rate_K[:, None, None]).reshape(rows.loss_NPQ.shape)
 
 
-def asked(talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str) -> Asked:
+def asked(
+    talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str, block: int | None = None
+) -> Asked:
     """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
     x = batch.noised
     rows = LAYOUTS[layout](x, talker.clock, talker.vocabulary)
+    if block is not None:
+        rows = in_blocks(rows, block)
     again = len(rows.ids_NTQ) // len(batch)  # a layout may make several rows of an utterance
     text_NS, states_N = batch.text_NS.repeat_interleave(again, 0), batch.states_N.repeat_interleave(again, 0)
     hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
@@ -67,4 +71,4 @@ def asked(talker: Talker, forward: Forward, batch: Batch, layout: str, weighting
 
 def loss_of(talker: Talker, forward: Forward, batch: Batch, stage: StageSettings) -> Sum:
     """The weighted sum of losses of a batch in a stage; what it is divided by is the weight of the whole batch."""
-    return OBJECTIVES[stage.loss](talker, asked(talker, forward, batch, stage.layout, stage.weighting))
+    return OBJECTIVES[stage.loss](talker, asked(talker, forward, batch, stage.layout, stage.weighting, stage.block))

@@ -20,6 +20,7 @@ from training.distributed import Ranks
 from training.errors import CheckpointError
 from training.loading import built, fill, require_same_tokens
 from training.logs import Log, Silent
+from training.start import Vectors, place_codes
 from training.talker import Talker
 from training.trainer import Outcome, Trainer
 
@@ -51,14 +52,16 @@ def check(job: Job) -> Prepared:
     if found is not None:
         _require_same_run(found, job, prepared)
     elif job.recipe.train.start is not None:
-        _started(job.recipe, dataset.description)
+        _started(job.recipe, dataset.description, None)
     return prepared
 
 
-def train(job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console) -> Outcome:
+def train(
+    job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console, vectors_QKZ: Vectors | None = None
+) -> Outcome:
     """Train on this rank to the end or until ``stop``; goes on where the newest whole checkpoint of the folder stands.
 
-    Raises what :func:`check` does, and ``Diverged``.
+    ``vectors_QKZ`` are the points that the speech tokenizer's codes stand for, where it has some: codes begin there. Raises what :func:`check` does, and ``Diverged``.
     """
     recipe, dataset = job.recipe, Dataset.open(job.data)
     share = Share(ranks.rank, ranks.size, recipe.train.accumulate)
@@ -69,7 +72,7 @@ def train(job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console) ->
     if found is not None:
         _require_same_run(found, job, prepared)
         told.append(f"going on from step {found.step}")
-    talker = _started(recipe, dataset.description)
+    talker = _started(recipe, dataset.description, vectors_QKZ)
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
         for line in told:
             watcher.note(line)
@@ -86,10 +89,12 @@ def _watcher(job: Job, ranks: Ranks, console: Console, found: Checkpoint | None,
     return Log(job.folder, console, job.recipe.name, found.step if found else 0, total)
 
 
-def _started(recipe: TrainingRecipe, description: Mapping[str, Any]) -> Talker:
+def _started(recipe: TrainingRecipe, description: Mapping[str, Any], vectors_QKZ: Vectors | None) -> Talker:
     """The talker that training starts from: new, or with the averaged weights of another run."""
     torch.manual_seed(recipe.train.seed)
     talker = built(recipe.talker, description)
+    if vectors_QKZ is not None and recipe.train.codes == "tokenizer":
+        place_codes(talker, vectors_QKZ, recipe.train.seed)
     if recipe.train.start is not None:
         found = checkpoint.find(recipe.train.start)
         require_same_tokens(found, description)

@@ -15,6 +15,8 @@ from training.layout import Clock, text
 from training.transformer import Transformer
 from training.vocabulary import Vocabulary
 
+CODES_STD, PLACE_STD, HEAD_STD = 0.5, 0.1, 0.02  # of what codes, places and answers begin with
+
 
 class Reader(nn.Module):
     """Text to states: an embedding of ids, or a projection of given states, under a few causal layers."""
@@ -74,9 +76,8 @@ class Talker(nn.Module):
         self.text_mark_D = nn.Parameter(torch.zeros(s.width)) if self.prefix else None
         self.body = Transformer(s.layers, s.width, s.heads, s.ffn, s.dropout, s.max_frames)
         self.head = nn.Linear(s.width, vocabulary.codebooks * vocabulary.classes)
-        for embedding, std in ((self.codes, 0.5), (self.place, 0.1)):
-            nn.init.normal_(embedding.weight, std=std)
-        nn.init.normal_(self.head.weight, std=0.02)
+        for part, std in ((self.codes, CODES_STD), (self.place, PLACE_STD), (self.head, HEAD_STD)):
+            nn.init.normal_(part.weight, std=std)
         nn.init.zeros_(self.head.bias)
 
     @property

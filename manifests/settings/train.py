@@ -27,6 +27,11 @@ class StageSettings(Settings):
         default=None, description="mask set of the dataset; empty where the layout masks nothing"
     )
     copies: int = Field(default=1, ge=1, le=64, description="noisy copies (views) of each utterance in one step")
+    block: int | None = Field(
+        default=None,
+        ge=1,
+        description="positions that are guessed together in this stage, a divisor of talker.block; empty: talker.block. Short blocks are the easier task",
+    )
     steps: int | None = Field(default=None, ge=1, description="optimiser steps; say either this or `epochs`")
     epochs: FiniteFloat | None = Field(default=None, gt=0, description="times the training split is seen")
     lr_scale: FiniteFloat = Field(default=1.0, gt=0, description="multiplies the learning rate in this stage")
@@ -47,6 +52,10 @@ class StageSettings(Settings):
         if self.layout not in MASKED_LAYOUTS and (self.masks is not None or self.copies > 1):
             raise ValueError(
                 f"stage {self.name} has layout {self.layout}, which masks nothing: leave out masks and copies"
+            )
+        if self.layout not in MASKED_LAYOUTS and self.block is not None:
+            raise ValueError(
+                f"stage {self.name} has layout {self.layout}, which guesses frame by frame: leave out block"
             )
         return self
 
@@ -118,6 +127,10 @@ class TrainSettings(Settings):
     stages: tuple[StageSettings, ...]
     start: str | None = Field(
         default=None, description="run or checkpoint whose (averaged) weights training starts from"
+    )
+    codes: Literal["tokenizer", "random"] = Field(
+        default="tokenizer",
+        description="where codes begin, as inputs and as answers: codes that sound alike beside each other, by the speech tokenizer's vectors where it has some; or at random",
     )
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_frames: int = Field(

@@ -72,6 +72,11 @@ def test_a_mistake_is_one_line_with_the_nearest_right_thing(value: dict[str, Any
         ({"layout": "single_stream", "steps": 1}, "masks must name a mask set of the dataset"),
         ({"layout": "autoregressive", "steps": 1, "masks": "bernoulli"}, "masks nothing: leave out masks and copies"),
         ({"layout": "anchored", "steps": 1, "copies": 2}, "masks nothing: leave out masks and copies"),
+        ({"layout": "autoregressive", "steps": 1, "block": 4}, "guesses frame by frame: leave out block"),
+        (
+            {"layout": "two_stream", "masks": "whole", "steps": 1, "block": 5},
+            "its block of 5 does not divide talker.block",
+        ),
     ],
 )
 def test_a_stage_that_does_not_hold_together_is_refused(stage: dict[str, Any], said: str) -> None:

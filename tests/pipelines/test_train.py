@@ -12,10 +12,12 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines import cli
+from pipelines.train import vectors_of
 from tests.pipelines.finished import make_dataset
 from tests.pipelines.test_cli import refused
 from training.checkpoint import FOLDER
 from training.loading import load_talker
+from training.start import spread
 
 torch.set_num_threads(1)
 
@@ -49,6 +51,21 @@ def test_a_talker_is_trained_on_what_the_pipeline_made(dataset: str, run: Path) 
     assert list((run / "tensorboard").iterdir())
     assert yaml.safe_load((run / "recipe.yaml").read_text())["talker"]["width"] == 32
     assert (run / "voice" / "voice.json").is_file(), "what it needs to speak lies beside it"
+
+
+@pytest.mark.parametrize(("codes", "low", "high"), [("tokenizer", 0.7, 1.0), ("random", -0.4, 0.4)])
+def test_codes_begin_where_the_speech_tokenizer_has_them(
+    codes: str, low: float, high: float, dataset: str, tmp_path: Path
+) -> None:
+    more = [f"train.codes={codes}", "train.optimiser.lr=1e-9", "train.stages.0.steps=1", "train.stages.1.steps=1"]
+    done = CliRunner().invoke(cli.app, arguments(dataset, tmp_path / "run", *more))
+    assert done.exit_code == 0, done.output
+    vectors_QKZ = vectors_of(dataset)
+    assert vectors_QKZ is not None
+    talker = load_talker(tmp_path / "run", "last")[0]
+    wanted = torch.pdist(torch.from_numpy(spread(vectors_QKZ[0])))
+    found = torch.pdist(talker.codes.weight.detach()[: len(vectors_QKZ[0])])
+    assert low < torch.corrcoef(torch.stack([found, wanted]))[0, 1] < high
 
 
 def test_print_recipe_shows_the_resolved_recipe_and_does_nothing(

@@ -18,6 +18,10 @@ def test_it_says_what_the_recipe_says() -> None:
     assert spec.to_json()["checksum"] == ""
 
 
+def test_what_the_codes_stand_for_is_not_known() -> None:
+    assert GIVEN.vectors() is None
+
+
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16, np.uint8])
 def test_vectors_of_any_whole_numbers_become_frames_of_one_code(kind: type) -> None:
     codes = GIVEN.validate(np.array([0, 5, 200], dtype=kind))

@@ -41,6 +41,13 @@ def test_encode_gives_as_many_frames_as_frames_says(samples: int) -> None:
     assert (len(codes) == 0) == (samples == 0)
 
 
+def test_the_vectors_are_what_codes_are_compared_with() -> None:
+    vectors_QKZ = TOKENIZER.vectors()
+    assert vectors_QKZ.shape == (1, TOKENIZER.spec.vocab_size, TOKENIZER.codebook.centroids_QKZ.shape[2])
+    used = np.unique(TOKENIZER.encode([SPEECH])[0])
+    assert np.array_equal(TOKENIZER.codebook.quantize(vectors_QKZ[0, used].astype(np.int64))[:, 0], used)
+
+
 cuts = st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 40_000)), min_size=1, max_size=8)
 
 

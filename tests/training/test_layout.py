@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.attention import CLEAN, NOISY, Meta
+from training.attention import CLEAN, NOISY, Meta, allow
 from training.layout import (
     LAYOUTS,
     Anchored,
@@ -14,6 +14,7 @@ from training.layout import (
     Noised,
     autoregressive,
     frames,
+    in_blocks,
     single_stream,
     speech,
     text,
@@ -53,6 +54,19 @@ def test_two_streams() -> None:
     assert rows.ids_NTQ[:, rows.wanted].shape == rows.targets_NPQ.shape == rows.loss_NPQ.shape
     assert torch.equal(rows.targets_NPQ, x.codes_NLQ.repeat(1, 2, 1))
     assert torch.equal(rows.loss_NPQ, torch.cat([x.masked_NCLQ[:, c] & x.valid_NL[:, :, None] for c in range(2)], 1))
+
+
+def test_shorter_blocks_change_who_sees_whom_and_not_the_text() -> None:
+    """In blocks of one, a masked position sees itself and all that was said: what an autoregressive model sees."""
+    x = utterances()
+    rows = in_blocks(two_stream(x, CLOCK, V), 2)
+    assert column(rows.meta, "block_NT") == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5] * 3
+    assert column(rows.meta, "turn_NT") == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2] * 3
+    single = in_blocks(two_stream(x, CLOCK, V), 1).meta
+    seen = allow(single, single)[0]
+    assert torch.equal(seen[:12, :12], torch.ones(12, 12).tril().bool())
+    assert torch.equal(seen[12:24, :12], torch.ones(12, 12).tril(-1).bool())
+    assert torch.equal(seen[12:24, 12:], torch.cat([torch.eye(12), torch.zeros(12, 12)], 1).bool())
 
 
 def test_a_single_stream() -> None:

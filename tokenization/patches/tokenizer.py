@@ -16,6 +16,7 @@ from manifests.settings.speech import PatchesSettings
 from tokenization.adapter import (
     Codes,
     TokenizerSpec,
+    Vectors,
     Wave,
     checked_codes,
     checked_wave,
@@ -71,6 +72,10 @@ class PatchesTokenizer:
             return np.zeros(0, dtype=np.float32)
         decibels_SM = self.codebook.levels(codes).reshape(SPECTRA * len(codes), -1) / STEPS_PER_DB
         return sound(decibels_SM, self.spectrum, self.settings.griffin_lim, self.settings.momentum)
+
+    def vectors(self) -> Vectors:
+        """The centroids, in steps of level along the principal axes."""
+        return self.codebook.centroids_QKZ.astype(np.float32)
 
     def stream(self) -> PatchesStream:
         """The sound of one utterance, made while its codes arrive."""
