@@ -49,6 +49,16 @@ class Manner:
     pause: Range = (0.08, 0.3)
     lead: Range = (0.05, 0.2)
 
+    def narrowed(self, share: float) -> Manner:
+        """The same middles, with ranges ``share`` as wide."""
+
+        def around(ends: Range) -> Range:
+            middle = sum(ends) / 2
+            low, high = (round(middle + share * (end - middle), 6) for end in ends)
+            return low, high
+
+        return Manner(around(self.rate), around(self.pitch), around(self.pause), around(self.lead))
+
     def draw(self, draws: Draws) -> Prosody:
         """One prosody, in steps of a thousandth, from *draws*."""
         return Prosody(

@@ -153,7 +153,7 @@ def speak(space: Workspace, engine: Engine) -> tuple[str, int]:
     done = engine.run(screen_job)
     table = screening(screen_job)
     kept = {row["voice"] for row in table if row["kept"]}
-    cast = cast_of(voices, [v for v in voices.candidates if v.name in kept])
+    cast = cast_of(voices, [v for v in voices.candidates if v.name in kept], demo.variation)
     folder = space.store.sub(space.folder("spoken", VERSION, *reads, asdict(cast))).root
     if not Store(folder).exists(VOICES):
         Store(folder).publish(

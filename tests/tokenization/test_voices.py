@@ -196,6 +196,14 @@ def test_a_cast_has_many_personas_one_assistant_and_the_engines_order(engine: En
     assert len({persona.speaker for persona in cast.personas}) == len(cast.personas)
 
 
+def test_the_assistant_varies_as_far_as_it_is_told_about_the_same_middle() -> None:
+    engine = ENGINES["flite"]
+    whole, half, fixed = (cast_of(engine, engine.candidates, share).manner for share in (1.0, 0.5, 0.0))
+    assert whole == engine.manner
+    assert (half.rate, half.pitch, half.pause, half.lead) == ((0.925, 1.075), (0.94, 1.06), (0.135, 0.245), (0.0875, 0.1625))
+    assert fixed.rate == fixed.pitch == (1.0, 1.0)
+
+
 def test_a_cast_without_voices_is_told() -> None:
     with pytest.raises(VoiceError, match="raise max_wer or choose another engine"):
         cast_of(ENGINES["flite"], [])

@@ -17,8 +17,10 @@ def personas_of(voice: Voice) -> tuple[Persona, ...]:
     )
 
 
-def cast_of(engine: Engine, kept: Sequence[Voice]) -> Cast:
+def cast_of(engine: Engine, kept: Sequence[Voice], variation: float = 1.0) -> Cast:
     """The cast of the *kept* voices: the first in the engine's order is the assistant, all of them ask.
+
+    The assistant's manner is the engine's, its ranges ``variation`` as wide.
 
     :class:`VoiceError` where no voice was kept.
     """
@@ -30,4 +32,4 @@ def cast_of(engine: Engine, kept: Sequence[Voice]) -> Cast:
     names = {voice.name for voice in kept}
     ordered = [voice for voice in engine.candidates if voice.name in names]
     personas = tuple(persona for voice in ordered for persona in personas_of(voice))
-    return Cast(engine.name, personas, ordered[0].name, engine.manner)
+    return Cast(engine.name, personas, ordered[0].name, engine.manner.narrowed(variation))
