@@ -127,12 +127,15 @@ class MaskSet(Settings):
 
 
 def _default_sets() -> dict[str, MaskSet]:
-    """The two of the paper; everything masked; and what decoding meets: every block in some state, often its first."""
+    """The two of the paper; everything masked; and what decoding meets: every block in some state, often its first or in order."""
     return {
         "bernoulli": MaskSet(views=16, mix=(BernoulliSettings(),)),
         "hierarchical": MaskSet(views=16, mix=(HierarchicalSettings(full=0.15),)),
         "whole": MaskSet(views=1, mix=(BernoulliSettings(tokens=(1.0, 1.0)),)),
-        "decoding": MaskSet(views=8, mix=(HierarchicalSettings(blocks=(1.0, 1.0), full=0.4),)),
+        "decoding": MaskSet(
+            views=8,
+            mix=(HierarchicalSettings(weight=2, blocks=(1.0, 1.0), full=0.5), LeftToRightSettings(weight=1)),
+        ),
     }
 
 
