@@ -200,7 +200,12 @@ def test_the_assistant_varies_as_far_as_it_is_told_about_the_same_middle() -> No
     engine = ENGINES["flite"]
     whole, half, fixed = (cast_of(engine, engine.candidates, share).manner for share in (1.0, 0.5, 0.0))
     assert whole == engine.manner
-    assert (half.rate, half.pitch, half.pause, half.lead) == ((0.925, 1.075), (0.94, 1.06), (0.135, 0.245), (0.0875, 0.1625))
+    assert (half.rate, half.pitch, half.pause, half.lead) == (
+        (0.925, 1.075),
+        (0.94, 1.06),
+        (0.135, 0.245),
+        (0.0875, 0.1625),
+    )
     assert fixed.rate == fixed.pitch == (1.0, 1.0)
 
 

@@ -1,0 +1,227 @@
+"""Trajectories: what a teacher did can be done again, step by step, and decoding does the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training import tiny
+from training.decoding.block import BlockDecoder
+from training.layout import Noised, two_stream
+from training.losses import reverse_kl
+from training.policies import preset
+from training.talker import Talker
+from training.trajectory import GIVEN, Seen, Teacher, state
+
+BLOCK = 4
+
+
+def noised(talker: Talker, frames: tuple[int, ...] = (9, 3, 14), copies: int = 2, rate: float = 0.7) -> Noised:
+    """Utterances of some frames, each copy masked at a rate; 1 masks everything."""
+    v = talker.vocabulary
+    draw = torch.Generator().manual_seed(0)
+    blocks = [n // BLOCK + 1 for n in frames]
+    length, n = max(blocks) * BLOCK, len(frames)
+    codes_NLQ = torch.randint(0, v.size, (n, length, v.codebooks), generator=draw)
+    frames_N, pos_L = torch.tensor(frames), torch.arange(length)
+    codes_NLQ[pos_L[None] >= frames_N[:, None]] = v.eos
+    masked_NCLQ = torch.rand(n, copies, length, v.codebooks, generator=draw) < rate
+    valid_NL = pos_L[None] < torch.tensor(blocks)[:, None] * BLOCK
+    return Noised(codes_NLQ, codes_NLQ[:, None].masked_fill(masked_NCLQ, v.mask), masked_NCLQ, valid_NL, frames_N)
+
+
+def texts(count: int) -> tuple[Tensor, Tensor]:
+    text_NS = torch.randint(2, tiny.WORDS, (count, 6), generator=torch.Generator().manual_seed(1))
+    return text_NS, torch.tensor([6, 3, 5][:count])
+
+
+def open_cells(x: Noised) -> Tensor:
+    return x.masked_NCLQ & x.valid_NL[:, None, :, None]
+
+
+def in_training(talker: Talker, x: Noised, ids_NCLQ: Tensor, text_NS: Tensor, states_N: Tensor) -> Tensor:
+    """``logits_NCLQV`` by the layout that training uses."""
+    rows = two_stream(replace(x, ids_NCLQ=ids_NCLQ), talker.clock, talker.vocabulary)
+    hidden = talker(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
+    return talker.logits(hidden).unflatten(1, ids_NCLQ.shape[1:3])
+
+
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_the_teacher_sees_what_training_and_decoding_see(codebooks: int, conditioning: str) -> None:
+    talker = tiny.talker(codebooks, conditioning=conditioning)
+    x, (text_NS, states_N) = noised(talker), texts(3)
+    with torch.no_grad():
+        hidden_NCLD = Seen.of(talker, x, text_NS, states_N).hidden(x.ids_NCLQ)
+        found = talker.logits(hidden_NCLD.flatten(1, 2)).unflatten(1, hidden_NCLD.shape[1:3])
+        wanted = in_training(talker, x, x.ids_NCLQ, text_NS, states_N)
+    there = x.valid_NL[:, None].expand(-1, 2, -1)
+    torch.testing.assert_close(found[there], wanted[there])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 9])
+def test_every_block_decides_its_quota(steps: int) -> None:
+    """Of R cells that are left, iteration j of K decides the smallest whole number not below R / (K - j + 1)."""
+    talker = tiny.talker()
+    x = noised(talker)
+    trace = Teacher(talker, preset("even"), steps).trace(x, *texts(3))
+    masked_RM, step_RM = (t.reshape(-1, BLOCK) for t in (open_cells(x), trace.step_NCLQ))
+    assert torch.equal(step_RM != GIVEN, masked_RM), "each masked cell is decided, and none that was given"
+    left_R = masked_RM.sum(1)
+    for step in range(1, steps + 1):
+        quota_R = -(-left_R // (steps - step + 1))
+        assert torch.equal((step_RM == step).sum(1), quota_R)
+        left_R = left_R - quota_R
+
+
+@pytest.mark.parametrize("forced", [False, True])
+@pytest.mark.parametrize("codebooks", [1, 2])
+@pytest.mark.parametrize("policy", ["even", "margin", "left_to_right", "threshold"])
+def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: int, forced: bool) -> None:
+    """T20: the state before each iteration, rebuilt and run through the training layout, gives the same cells, codes and certainty."""
+    talker, steps = tiny.talker(codebooks), 3
+    x, words, v = noised(talker), texts(3), talker.vocabulary
+    trace = Teacher(talker, preset(policy), steps, forced).trace(x, *words, hidden=True)
+    assert trace.hidden_NCLQD is not None
+    for step in range(1, steps + 1):
+        before_NCLQ, now_NCLQ = state(trace, step, v.mask), trace.step_NCLQ == step
+        open_NCLQ = open_cells(x) & (trace.step_NCLQ >= step)
+        assert torch.equal(
+            before_NCLQ[x.valid_NL[:, None].expand(-1, 2, -1)] == v.mask,
+            open_NCLQ[x.valid_NL[:, None].expand(-1, 2, -1)],
+        )
+        with torch.no_grad():
+            logits_NCLQV = in_training(talker, x, before_NCLQ, *words)
+            kept_NCLQV = talker.logits(trace.hidden_NCLQD.flatten(0, 2))  # of each cell's own iteration
+        if codebooks > 1:
+            logits_NCLQV[..., 1:, v.eos] = float("-inf")
+        chosen_NCLQ, wanted_NCLQ = decided(talker, policy, logits_NCLQV, open_NCLQ, step, steps, x if forced else None)
+        assert torch.equal(now_NCLQ, wanted_NCLQ)
+        assert torch.equal(trace.token_NCLQ[now_NCLQ], chosen_NCLQ[now_NCLQ])
+        logp_P = logits_NCLQV.log_softmax(-1).gather(-1, chosen_NCLQ[..., None])[..., 0][now_NCLQ]
+        torch.testing.assert_close(trace.sure_NCLQ[now_NCLQ].double(), logp_P, atol=1e-5, rtol=1e-5)
+        if codebooks == 1:
+            torch.testing.assert_close(kept_NCLQV.view_as(logits_NCLQV)[now_NCLQ], logits_NCLQV[now_NCLQ])
+    done_NCLQ = state(trace, steps + 1, v.mask)
+    assert torch.equal(done_NCLQ, trace.token_NCLQ)
+    assert not (done_NCLQ == v.mask)[x.valid_NL[:, None].expand(-1, 2, -1)].any()
+
+
+def decided(
+    talker: Talker, policy: str, logits_NCLQV: Tensor, open_NCLQ: Tensor, step: int, steps: int, truth: Noised | None
+) -> tuple[Tensor, Tensor]:
+    """(codes, which cells are decided) of one iteration, block after block."""
+    v, q = talker.vocabulary, open_NCLQ.shape[-1]
+    codes, now = torch.zeros_like(open_NCLQ, dtype=torch.int64), torch.zeros_like(open_NCLQ)
+    for start in range(0, open_NCLQ.shape[2], BLOCK):
+        part = slice(start, start + BLOCK)
+        for n in range(open_NCLQ.shape[0]):
+            for c in range(open_NCLQ.shape[1]):
+                stats = preset(policy).stats(logits_NCLQV[n, c, part].reshape(1, BLOCK * q, -1))
+                masked = open_NCLQ[n, c, part].reshape(1, -1)
+                chosen = stats.token_NM.view(BLOCK, q) if truth is None else truth.codes_NLQ[n, part]
+                mine = (preset(policy).select(stats, masked, step, steps, codebooks=q) & masked).view(BLOCK, q)
+                if q > 1:
+                    ended = open_NCLQ[n, c, part] & ~mine & (mine & (chosen == v.eos))[:, :1]
+                    chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
+                codes[n, c, part], now[n, c, part] = chosen, mine
+    return codes, now
+
+
+def test_an_utterance_is_traced_alike_alone_and_beside_longer_ones() -> None:
+    talker = tiny.talker()
+    x, (text_NS, states_N) = noised(talker), texts(3)
+    teacher = Teacher(talker, preset("even"), 3)
+    together = teacher.trace(x, text_NS, states_N)
+    for n, frames in enumerate((9, 3, 14)):
+        own = (frames // BLOCK + 1) * BLOCK
+        alone = Noised(x.codes_NLQ[n : n + 1, :own], x.ids_NCLQ[n : n + 1, :, :own], x.masked_NCLQ[n : n + 1, :, :own],
+                       x.valid_NL[n : n + 1, :own], x.frames_N[n : n + 1])  # fmt: skip
+        trace = teacher.trace(alone, text_NS[n : n + 1, : states_N[n]], states_N[n : n + 1])
+        assert torch.equal(trace.step_NCLQ[0], together.step_NCLQ[n, :, :own])
+        assert torch.equal(trace.token_NCLQ[0], together.token_NCLQ[n, :, :own])
+
+
+@pytest.mark.parametrize("codebooks", [1, 2])
+@pytest.mark.parametrize("policy", ["even", "left_to_right", "cosine", "margin"])
+def test_a_decoder_goes_the_way_of_the_teacher(policy: str, codebooks: int) -> None:
+    """What a decoder said, masked wholly and traced behind itself, is decided again: same codes, same iterations."""
+    talker, steps = tiny.talker(codebooks, max_frames=24), 3
+    text_NS, states_N = texts(1)
+    decoder = BlockDecoder(talker, 1, policy=preset(policy), steps=steps)
+    decoder.feed(text_NS, states_N.tolist(), ended=True)
+    said, when = [], []
+    while (chunk := decoder.next()) is not None:
+        said.append(decoder.before_NBQ)
+        when.append(chunk.steps_NTQ)
+    codes_NLQ = torch.cat([s for s in said if s is not None], 1)
+    length = codes_NLQ.shape[1]
+    masked = torch.ones(1, 1, length, codebooks, dtype=torch.bool)
+    x = Noised(codes_NLQ, torch.full_like(codes_NLQ, talker.vocabulary.mask)[:, None], masked,
+               torch.ones(1, length, dtype=torch.bool), torch.tensor([length]))  # fmt: skip
+    trace = Teacher(talker, preset(policy), steps).trace(x, text_NS, states_N)
+    assert torch.equal(trace.token_NCLQ[:, 0], codes_NLQ)
+    steps_NTQ = torch.cat(when, 1)
+    assert torch.equal(trace.step_NCLQ[:, 0, : steps_NTQ.shape[1]].long(), steps_NTQ.long())
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_half_as_many_iterations_pass_through_states_of_the_whole(steps: int) -> None:
+    """T21: with an order that does not hang on states, K / 2 iterations pass through every second state of K. Counts are whole numbers."""
+    talker = tiny.talker()
+    x, words = noised(talker, rate=1.0), texts(3)
+    whole, half = (
+        Teacher(talker, preset("left_to_right"), k, forced=True).trace(x, *words) for k in (steps, steps // 2)
+    )
+    assert torch.equal(half.step_NCLQ.int(), (whole.step_NCLQ.int() + 1) // 2)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
+    """T26: at every state of the trajectory the distillation loss is 0, and so is its gradient."""
+    talker = tiny.talker()
+    x, words = noised(talker), texts(3)
+    trace = Teacher(talker, preset("even"), 3).trace(x, *words, hidden=True)
+    assert trace.hidden_NCLQD is not None
+    for step in range(1, 4):
+        now_NCL = (trace.step_NCLQ == step)[..., 0]
+        student_PV = in_training(talker, x, state(trace, step, talker.vocabulary.mask), *words)[..., 0, :][now_NCL]
+        teacher_PV = talker.logits(trace.hidden_NCLQD[..., 0, :][now_NCL][:, None])[:, 0, 0].detach()
+        loss = reverse_kl(student_PV, teacher_PV, tau=2.0, floor=-30.0).mean()
+        assert loss.item() == pytest.approx(0, abs=1e-12)
+        talker.zero_grad()
+        loss.backward()
+        assert max(p.grad.abs().max().item() for p in talker.parameters() if p.grad is not None) < 1e-10
+
+
+def test_draws_depend_on_utterance_copy_and_block_alone() -> None:
+    talker = tiny.talker()
+    x, (text_NS, states_N) = noised(talker, frames=(9, 9), rate=1.0), texts(2)
+    x = replace(x, codes_NLQ=x.codes_NLQ[:1].expand(2, -1, -1))  # the same utterance twice, under two names
+    text_NS, states_N = text_NS[:1].expand(2, -1), states_N[:1].expand(2)
+    teacher = Teacher(talker, preset("even", temperature=1.0), 2)
+    names = torch.tensor([5, 6])
+    one = teacher.trace(x, text_NS, states_N, utterance_N=names)
+    again = teacher.trace(x, text_NS, states_N, utterance_N=names)
+    turned = teacher.trace(x, text_NS, states_N, utterance_N=names.flip(0))
+    assert torch.equal(one.token_NCLQ, again.token_NCLQ)
+    assert torch.equal(one.token_NCLQ, turned.token_NCLQ.flip(0))
+    assert not torch.equal(one.token_NCLQ[0], one.token_NCLQ[1])
+    assert not torch.equal(one.token_NCLQ[:, 0], one.token_NCLQ[:, 1])
+
+
+@pytest.mark.parametrize("steps", [0, 256])
+def test_iterations_that_a_byte_cannot_hold_are_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to 255 iterations, not {steps}"):
+        Teacher(tiny.talker(), preset("even"), steps)
+
+
+def test_the_last_iteration_a_byte_can_hold() -> None:
+    talker = tiny.talker()
+    x = noised(talker, frames=(3,), copies=1, rate=1.0)
+    trace = Teacher(talker, preset("even"), 255).trace(x, *texts(1))
+    assert sorted(trace.step_NCLQ.flatten().tolist()) == [1, 2, 3, 4], (
+        "one cell an iteration, and nothing after the last"
+    )

@@ -1,0 +1,158 @@
+"""Trajectories of a frozen teacher: which masked cell it decides at which iteration, as what, and how sure it is (VocalNet-MDM 3.4).
+
+All blocks of all noisy copies advance together, each behind the clean blocks before it (context mode ``clean``). In every iteration each block
+decides as many cells as the reveal policy gives it, the same policy that decoding uses. For a policy that never takes back, the codes
+and the iterations are lossless: :func:`state` rebuilds what the teacher saw before any of them.
+
+Legend: N rows, C noisy copies, L positions (whole blocks), Q codebooks, n blocks of a copy, B positions of a block, R = N x C x n rows of the policy,
+M = B x Q cells of a block, D width, V classes, S text states, T positions of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.attention import CLEAN, NOISY, Meta, allow, join
+from training.cache import Cache
+from training.layout import Noised, speech, text
+from training.policies.noise import Key
+from training.policies.policy import Policy
+from training.talker import Talker
+
+GIVEN = 0  # the iteration of a cell that was not masked; iterations count from 1
+MOST = 255  # iterations that a byte can tell apart
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the teacher did with each cell.
+
+    step_NCLQ    uint8, the iteration at which it was decided; GIVEN where it was not masked
+    token_NCLQ   the code that was written there; where it was given, what was shown
+    sure_NCLQ    float32, log probability of that code in the teacher's eyes, nats; 0 where it was given
+    hidden_NCLQD the teacher's final state at that iteration, if it was asked for; 0 where it was given
+    """
+
+    step_NCLQ: Tensor
+    token_NCLQ: Tensor
+    sure_NCLQ: Tensor
+    hidden_NCLQD: Tensor | None = None
+
+
+def state(trace: Trace, iteration: int, mask: int) -> Tensor:
+    """``ids_NCLQ`` that the teacher saw before ``iteration`` (from 1); behind the last one, what it ended with."""
+    decided = trace.step_NCLQ < iteration  # given cells among them
+    return torch.where(decided, trace.token_NCLQ, mask)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen talker, the policy by which it decides, and in how many iterations.
+
+    ``forced`` writes the true code wherever the teacher decides, so that later iterations see no mistakes of its own; else its choice.
+    Raises ValueError for iterations that a byte cannot hold.
+    """
+
+    talker: Talker
+    policy: Policy
+    steps: int
+    forced: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= MOST:
+            raise ValueError(f"a trajectory has 1 to {MOST} iterations, not {self.steps}")
+
+    @torch.inference_mode()
+    def trace(
+        self, x: Noised, text_NS: Tensor, states_N: Tensor, *, utterance_N: Tensor | None = None, seed: int = 0,
+        prior: Tensor | None = None, hidden: bool = False,
+    ) -> Trace:  # fmt: skip
+        """Decide every masked cell of every copy. ``utterance_N`` (int64 hashes) is needed where the policy draws."""
+        seen = Seen.of(self.talker, x, text_NS, states_N)
+        key = None if utterance_N is None else self._key(x, utterance_N, seed)
+        open_NCLQ = x.masked_NCLQ & x.valid_NL[:, None, :, None]
+        ids_NCLQ = x.ids_NCLQ
+        step_NCLQ = torch.zeros_like(open_NCLQ, dtype=torch.uint8)
+        sure_NCLQ = torch.zeros(open_NCLQ.shape, device=open_NCLQ.device)
+        states = None
+        for step in range(1, self.steps + 1):
+            hidden_NCLD = seen.hidden(ids_NCLQ)
+            written_NCLQ, now_NCLQ, logp_NCLQ = self._decided(hidden_NCLD, open_NCLQ, x, step, key, prior)
+            ids_NCLQ = torch.where(now_NCLQ, written_NCLQ, ids_NCLQ)
+            step_NCLQ = step_NCLQ.masked_fill(now_NCLQ, step)
+            sure_NCLQ = torch.where(now_NCLQ, logp_NCLQ, sure_NCLQ)
+            if hidden:
+                kept = hidden_NCLD[..., None, :] * now_NCLQ[..., None]
+                states = kept if states is None else states + kept
+            open_NCLQ = open_NCLQ & ~now_NCLQ
+        return Trace(step_NCLQ, ids_NCLQ, sure_NCLQ, states)
+
+    def _decided(
+        self, hidden_NCLD: Tensor, open_NCLQ: Tensor, x: Noised, step: int, key: Key | None, prior: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(what is written in every cell that is decided now, which these are, the log probabilities of what is written)."""
+        v, block = self.talker.vocabulary, self.talker.settings.block
+        logits_NCLQV = self.talker.logits(hidden_NCLD.flatten(1, 2)).unflatten(1, hidden_NCLD.shape[1:3])
+        if v.codebooks > 1:
+            logits_NCLQV[..., 1:, v.eos] = float("-inf")
+        logits_RMV = logits_NCLQV.reshape(-1, block * v.codebooks, v.classes)
+        open_RM = open_NCLQ.reshape(-1, block * v.codebooks)
+        stats = self.policy.stats(logits_RMV, step, key, prior)
+        now_RM = self.policy.select(stats, open_RM, step, self.steps, key, v.codebooks) & open_RM
+        written_NCLQ, now_NCLQ = stats.token_NM.view(open_NCLQ.shape), now_RM.view(open_NCLQ.shape)
+        if self.forced:
+            written_NCLQ = x.codes_NLQ[:, None].expand_as(written_NCLQ)
+        if v.codebooks > 1:  # as in decoding: a frame that codebook 0 has ended is ended in all of them
+            ended_NCLQ = open_NCLQ & ~now_NCLQ & (now_NCLQ & (written_NCLQ == v.eos))[..., :1]
+            written_NCLQ, now_NCLQ = written_NCLQ.masked_fill(ended_NCLQ, v.eos), now_NCLQ | ended_NCLQ
+        logp_NCLQ = logits_NCLQV.gather(-1, written_NCLQ[..., None])[..., 0] - stats.total_NM.view(open_NCLQ.shape)
+        return written_NCLQ, now_NCLQ, logp_NCLQ.float()
+
+    def _key(self, x: Noised, utterance_N: Tensor, seed: int) -> Key:
+        """Every copy of a row draws for itself: copies count on behind the blocks."""
+        _, copies, length, _ = x.ids_NCLQ.shape
+        rows = copies * (length // self.talker.settings.block)
+        block = torch.arange(rows, device=utterance_N.device).repeat(len(utterance_N))
+        return Key(seed, utterance_N.repeat_interleave(rows), block)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The clean utterances and their text, run once; noisy copies are run behind them as often as they change."""
+
+    talker: Talker
+    cache: Cache
+    meta: Meta
+    allowed_NTT: Tensor
+    states_NSD: Tensor
+    states_N: Tensor
+    copies: int
+
+    @classmethod
+    def of(cls, talker: Talker, x: Noised, text_NS: Tensor, states_N: Tensor) -> Seen:
+        n, copies, length, _ = x.ids_NCLQ.shape
+        device, clock = x.codes_NLQ.device, talker.clock
+        states_NSD = talker.reader(text_NS)
+        clean = speech(0, length, clock, CLEAN, device).padded(x.valid_NL)
+        x_NTD = talker.embed(x.codes_NLQ, clean, states_NSD, states_N)
+        if talker.prefix:
+            there = torch.arange(text_NS.shape[1], device=device)[None] < states_N[:, None]
+            clean = join(text(0, text_NS.shape[1], clock, device).padded(there), clean)
+            x_NTD = torch.cat([talker.text_rows(states_NSD), x_NTD], dim=1)
+        noisy = join(*(speech(0, length, clock, NOISY, device, copy) for copy in range(copies)))
+        noisy = noisy.padded(x.valid_NL.repeat(1, copies))
+        s = talker.settings
+        room = x_NTD.shape[1] + len(noisy)
+        cache = Cache.empty(s.layers, n, s.heads, room, s.width // s.heads, x_NTD.dtype, device)
+        talker.body(x_NTD, clean.pos_NT, allow(clean, clean), cache=cache)
+        cache.commit(x_NTD.shape[1])
+        return cls(talker, cache, noisy, allow(noisy, join(clean, noisy)), states_NSD, states_N, copies)
+
+    def hidden(self, ids_NCLQ: Tensor) -> Tensor:
+        """``hidden_NCLD`` of the noisy copies as they are now."""
+        x_NTD = self.talker.embed(ids_NCLQ.flatten(1, 2), self.meta, self.states_NSD, self.states_N)
+        hidden_NTD = self.talker.body(x_NTD, self.meta.pos_NT, self.allowed_NTT, cache=self.cache)
+        return hidden_NTD.unflatten(1, (self.copies, -1))
