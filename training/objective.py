@@ -13,8 +13,9 @@ from torch import Tensor
 from manifests.settings.train import StageSettings
 from training.batches import Batch
 from training.layout import LAYOUTS, Noised, Rows, in_blocks
-from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
+from training.losses import KLS, WEIGHTINGS, Sum, chunked, cross_entropy
 from training.talker import Talker
+from training.trajectory import Teacher
 
 CHUNK = 8192  # positions whose logits exist at a time
 
@@ -23,14 +24,18 @@ Forward = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Asked:
-    """The hidden states of the positions that carry loss, with their true codes and what each counts."""
+    """The hidden states of the positions that carry loss, with their true codes and what each counts.
+
+    taught_PQC  the teacher's logits of each cell, of the iteration at which it decided it, where there is a teacher
+    """
 
     hidden_PD: Tensor
     targets_PQ: Tensor
     weight_PQ: Tensor
+    taught_PQC: Tensor | None = None
 
 
-def masked_cross_entropy(talker: Talker, x: Asked) -> Sum:
+def masked_cross_entropy(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
     """Cross-entropy of the true codes, all codebooks alike."""
 
     def loss(hidden_PD: Tensor, targets_PQ: Tensor) -> Tensor:
@@ -41,7 +46,27 @@ def masked_cross_entropy(talker: Talker, x: Asked) -> Sum:
     return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, chunk=CHUNK, recompute=many)
 
 
-OBJECTIVES: dict[str, Callable[[Talker, Asked], Sum]] = {"cross_entropy": masked_cross_entropy}
+def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
+    """``alpha`` times the divergence from the teacher, and the rest cross-entropy of the true codes, at the same cells."""
+    d = stage.taught
+    assert d is not None
+    assert x.taught_PQC is not None, "a stage of this loss has a teacher"
+    options = {"tau": d.tau, "floor": d.floor, "tau_squared": d.tau_squared}
+
+    def loss(hidden_PD: Tensor, targets_PQ: Tensor, taught_PQC: Tensor) -> Tensor:
+        logits_PQC = talker.logits(hidden_PD)
+        apart_PQ = KLS[d.kl](logits_PQC, taught_PQC, **options)
+        true_PQ = cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
+        return d.alpha * apart_PQ + (1 - d.alpha) * true_PQ
+
+    many = len(x.weight_PQ) > CHUNK
+    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, x.taught_PQC, chunk=CHUNK, recompute=many)
+
+
+OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {
+    "cross_entropy": masked_cross_entropy,
+    "distillation": distillation,
+}
 
 
 def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
@@ -54,8 +79,9 @@ def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
 
 
 def asked(
-    talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str, block: int | None = None
-) -> Asked:
+    talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str, block: int | None = None,
+    teacher: Teacher | None = None,
+) -> Asked:  # fmt: skip
     """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
     x = batch.noised
     rows = LAYOUTS[layout](x, talker.clock, talker.vocabulary)
@@ -66,9 +92,21 @@ def asked(
     hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
     picked_NR = rows.loss_NPQ.any(-1)
     weight_NRQ = weights(rows, x, weighting)
-    return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR])
+    taught_PQC = None if teacher is None else _taught(teacher, batch, picked_NR)
+    return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR], taught_PQC)
 
 
-def loss_of(talker: Talker, forward: Forward, batch: Batch, stage: StageSettings) -> Sum:
+def _taught(teacher: Teacher, batch: Batch, picked_NR: Tensor) -> Tensor:
+    """``taught_PQC``: what the teacher thought of each cell when it decided it. Layouts have copies in the same order, in rows or in line."""
+    trace = teacher.trace(batch.noised, batch.text_NS, batch.states_N, hidden=True)
+    assert trace.hidden_NCLQD is not None
+    hidden_PQD = trace.hidden_NCLQD.reshape(*picked_NR.shape, *trace.hidden_NCLQD.shape[3:])[picked_NR]
+    return teacher.talker.logits_of_books(hidden_PQD)
+
+
+def loss_of(
+    talker: Talker, forward: Forward, batch: Batch, stage: StageSettings, teacher: Teacher | None = None
+) -> Sum:
     """The weighted sum of losses of a batch in a stage; what it is divided by is the weight of the whole batch."""
-    return OBJECTIVES[stage.loss](talker, asked(talker, forward, batch, stage.layout, stage.weighting, stage.block))
+    x = asked(talker, forward, batch, stage.layout, stage.weighting, stage.block, teacher)
+    return OBJECTIVES[stage.loss](talker, x, stage)

@@ -22,7 +22,9 @@ from training.loading import built, fill, require_same_tokens
 from training.logs import Log, Silent
 from training.start import Vectors, place_codes
 from training.talker import Talker
+from training.teacher import teacher_of
 from training.trainer import Outcome, Trainer
+from training.trajectory import Teacher
 
 RECIPE = "recipe.yaml"
 
@@ -53,6 +55,7 @@ def check(job: Job) -> Prepared:
         _require_same_run(found, job, prepared)
     elif job.recipe.train.start is not None:
         _started(job.recipe, dataset.description, None)
+    _teachers(job.recipe, dataset.description, "cpu")
     return prepared
 
 
@@ -76,7 +79,8 @@ def train(
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
         for line in told:
             watcher.note(line)
-        trainer = Trainer(recipe, talker, prepared, job.folder, ranks, watcher)
+        teachers = _teachers(recipe, dataset.description, ranks.device)
+        trainer = Trainer(recipe, talker, prepared, job.folder, ranks, watcher, teachers)
         if found is not None:
             trainer.resume(found)
         return trainer.run(stop)
@@ -100,6 +104,11 @@ def _started(recipe: TrainingRecipe, description: Mapping[str, Any], vectors_QKZ
         require_same_tokens(found, description)
         fill(talker, found, "ema")
     return talker
+
+
+def _teachers(recipe: TrainingRecipe, description: Mapping[str, Any], device: torch.device | str) -> dict[str, Teacher]:
+    found = {stage.name: teacher_of(recipe, stage, description, device) for stage in recipe.train.stages}
+    return {name: teacher for name, teacher in found.items() if teacher is not None}
 
 
 def _require_same_run(found: Checkpoint, job: Job, prepared: Prepared) -> None:

@@ -112,3 +112,9 @@ class Talker(nn.Module):
     def logits(self, hidden_NRD: Tensor) -> Tensor:
         """``logits_NRQC`` over codes and EOS: MASK cannot be said."""
         return self.head(hidden_NRD).unflatten(-1, (self.vocabulary.codebooks, self.vocabulary.classes))
+
+    def logits_of_books(self, hidden_PQD: Tensor) -> Tensor:
+        """``logits_PQC`` where every codebook has a hidden state of its own."""
+        v = self.vocabulary
+        weight_QCD, bias_QC = self.head.weight.view(v.codebooks, v.classes, -1), self.head.bias.view(v.codebooks, -1)
+        return torch.einsum("pqd,qcd->pqc", hidden_PQD, weight_QCD) + bias_QC

@@ -28,6 +28,7 @@ from training.logs import Watcher
 from training.objective import loss_of
 from training.optimiser import Optimisers
 from training.talker import Talker
+from training.trajectory import Teacher
 
 NAMED = 8  # utterances that are named when a batch goes wrong
 
@@ -50,10 +51,13 @@ class Trainer:
     """One run on one rank; all ranks do the same steps on their shares."""
 
     def __init__(
-        self, recipe: TrainingRecipe, talker: Talker, prepared: Prepared, run: Path, ranks: Ranks, watcher: Watcher
-    ) -> None:
+        self, recipe: TrainingRecipe, talker: Talker, prepared: Prepared, run: Path, ranks: Ranks, watcher: Watcher,
+        teachers: Mapping[str, Teacher] | None = None,
+    ) -> None:  # fmt: skip
+        """``teachers`` of the stages that have one, by their names."""
         self.recipe, self.settings, self.prepared = recipe, recipe.train, prepared
         self.run_folder, self.ranks, self.watcher = run, ranks, watcher
+        self.teachers = teachers or {}
         self.talker = talker.to(ranks.device).train()
         self.average = Average(self.talker, self.settings.ema)
         self.optimisers = Optimisers(self.talker, self.settings.optimiser, ranks)
@@ -100,7 +104,7 @@ class Trainer:
         for part in parts:
             batch = part.to(self.ranks.device)
             with precision.computing(self.precision, self.ranks.device):
-                loss = loss_of(self.talker, self.forward, batch, stage)
+                loss = loss_of(self.talker, self.forward, batch, stage, self.teachers.get(stage.name))
             self.gradient.add(loss, batch.noised.valid_NL.sum())
         totals = self.gradient.sum(self.ranks, stop())
         norm = self.gradient.finish(totals.weight, self.settings.clip)

@@ -65,7 +65,7 @@ class Teacher:
         if not 1 <= self.steps <= MOST:
             raise ValueError(f"a trajectory has 1 to {MOST} iterations, not {self.steps}")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def trace(
         self, x: Noised, text_NS: Tensor, states_N: Tensor, *, utterance_N: Tensor | None = None, seed: int = 0,
         prior: Tensor | None = None, hidden: bool = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, StringConstraints, field_validator, model_validator
 
 from manifests.settings.base import Settings
-from manifests.settings.mask import SetName
+from manifests.settings.mask import SetName, Share
 
 StageName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Beta = Annotated[FiniteFloat, Field(ge=0, lt=1)]
@@ -16,6 +16,32 @@ MASKED_LAYOUTS = (
     "two_stream",
     "single_stream",
 )  # those that are fed noisy copies, so a mask set must say what is masked
+
+
+class DistillationSettings(Settings):
+    """A frozen teacher takes every noisy copy to its end in a few iterations; the student learns to say in one pass what it said on
+    the way (VocalNet-MDM 3.4: reverse KL at temperature 2, weight 0.7, 4 iterations; all else is not stated there)."""
+
+    teacher: str | None = Field(
+        default=None,
+        description="run or checkpoint whose averaged weights teach; empty: those that training starts from",
+    )
+    iterations: int = Field(default=4, ge=1, le=255)
+    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
+        default="even", description="what the teacher decides first"
+    )
+    forced: bool = Field(
+        default=False, description="the teacher goes on from true codes, not from those it decided for"
+    )
+    alpha: Share = Field(default=0.7, description="weight of the teacher's word; the rest is the true code's")
+    kl: Literal["reverse", "forward"] = "reverse"
+    tau: FiniteFloat = Field(default=2.0, gt=0, description="temperature of both distributions")
+    tau_squared: bool = Field(
+        default=False, description="multiply by tau squared, which keeps gradients' size over tau"
+    )
+    floor: FiniteFloat = Field(
+        default=-14.0, lt=0, description="least log probability that a teacher counts as having, nats"
+    )
 
 
 class StageSettings(Settings):
@@ -35,11 +61,31 @@ class StageSettings(Settings):
     steps: int | None = Field(default=None, ge=1, description="optimiser steps; say either this or `epochs`")
     epochs: FiniteFloat | None = Field(default=None, gt=0, description="times the training split is seen")
     lr_scale: FiniteFloat = Field(default=1.0, gt=0, description="multiplies the learning rate in this stage")
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Literal["cross_entropy", "distillation"] = "cross_entropy"
+    distillation: DistillationSettings | None = Field(
+        default=None, description="of the loss of that name; empty: the paper's"
+    )
     weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
         default="mean",
         description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate",
     )
+
+    @property
+    def taught(self) -> DistillationSettings | None:
+        """How a teacher takes part, if one does."""
+        return (self.distillation or DistillationSettings()) if self.loss == "distillation" else None
+
+    @model_validator(mode="after")
+    def _distillation_fits(self) -> StageSettings:
+        if self.distillation is not None and self.loss != "distillation":
+            raise ValueError(
+                f"stage {self.name} says how it is distilled, but its loss is {self.loss}: say loss: distillation"
+            )
+        if self.loss == "distillation" and (self.layout not in MASKED_LAYOUTS or self.block is not None):
+            raise ValueError(
+                f"stage {self.name}: a teacher fills in masks of whole blocks: use layout two_stream or single_stream, and no block"
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> StageSettings:
@@ -154,6 +200,15 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(default=500, ge=1, description="steps")
     keep: int = Field(default=2, ge=1, description="newest checkpoints to keep")
     log_every: int = Field(default=10, ge=1, description="steps between lines of the log")
+
+    @model_validator(mode="after")
+    def _teachers_are_named(self) -> TrainSettings:
+        for stage in self.stages:
+            if stage.taught is not None and stage.taught.teacher is None and self.start is None:
+                raise ValueError(
+                    f"stage {stage.name} is distilled, but by nobody: name train.start or its distillation.teacher"
+                )
+        return self
 
     @field_validator("stages")
     @classmethod
