@@ -15,7 +15,7 @@ class DemoSettings(Settings):
     dialogues: int = Field(default=2400, ge=1, description="dialogues, each one query and one response")
     seed: int = Field(default=0, ge=0, description="seed of text, personas and prosody")
     variation: float = Field(
-        default=0.4,
+        default=0.2,
         ge=0,
         le=1,
         description="how far the assistant's rate, pitch and pauses vary: 1 as far as its engine is understood, 0 not at all",
