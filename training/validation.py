@@ -36,14 +36,19 @@ class Exam:
     share: Share
 
     def figures(self, talker: Talker, stage: StageSettings, ranks: Ranks) -> dict[str, float]:
-        """Loss (nats a code) and accuracy of the likeliest code, by name: for each share of masks, or of the frames."""
+        """Loss (nats a code) and accuracy of the likeliest code, by name: for each share of masks, or of the frames.
+
+        A stage of shorter blocks is judged in these as well, under names of their own: of whole blocks it knows nothing yet.
+        """
         found: dict[str, float] = {}
         asked_of = self._masked if stage.masks else self._plain
         layout = self.settings.layout if stage.masks else stage.layout
-        for name, batches in asked_of.items():
-            loss, right, count = self._sums(talker, batches, layout, ranks)
-            found[f"{self.settings.split}_{name}"] = loss / count
-            found[f"{self.settings.split}_{name}_accuracy"] = right / count
+        for block in dict.fromkeys((None, stage.block)):
+            suffix = "" if block is None else f"_block{block}"
+            for name, batches in asked_of.items():
+                loss, right, count = self._sums(talker, batches, layout, block, ranks)
+                found[f"{self.settings.split}_{name}{suffix}"] = loss / count
+                found[f"{self.settings.split}_{name}{suffix}_accuracy"] = right / count
         return found
 
     @cached_property
@@ -59,11 +64,11 @@ class Exam:
         return [part for step in range(len(self.order)) for part in stage.parts(step, self.share)]
 
     @torch.no_grad()
-    def _sums(self, talker: Talker, batches: list[Batch], layout: str, ranks: Ranks) -> list[float]:
+    def _sums(self, talker: Talker, batches: list[Batch], layout: str, block: int | None, ranks: Ranks) -> list[float]:
         """Sums of losses, right codes and codes, over all ranks."""
         sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            x = asked(talker, talker, batch.to(ranks.device), layout, "mean")
+            x = asked(talker, talker, batch.to(ranks.device), layout, "mean", block)
             logits_PC, targets_P = talker.logits(x.hidden_PD).flatten(0, 1), x.targets_PQ.flatten()
             counts_P = x.weight_PQ.flatten() > 0
             loss = cross_entropy(logits_PC[counts_P], targets_P[counts_P]).sum()
