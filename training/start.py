@@ -2,8 +2,8 @@
 
 A network that starts with random embeddings has to find out from examples which of its codes are nearly the same sound. The codec knows
 it: it quantized points of a space. Here these points, turned by a random projection, become most of what the embeddings and the
-head's rows begin with; training moves both freely from there. On the demo's data it halves the steps to the same loss
-(docs/results.md).
+head's rows begin with; training moves both freely from there. On the demo's data it saves a third to a half of the
+steps to the same loss (docs/results.md).
 
 Legend: Q codebooks, K codes of each, Z dimensions of the codec's space, D width.
 """
