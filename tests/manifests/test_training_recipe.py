@@ -100,7 +100,7 @@ def test_single_values_are_overridden_in_lists_too() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("train.stages.9.steps=7", "9 is not one of the list's 0 to 1"),
+        ("train.stages.9.steps=7", "9 is not one of the list's 0 to 2"),
         ("train.stages.first.steps=7", "first is not one of the list's"),
         ("train.stages.0.steps.more=7", "steps is a value, not a block"),
         ("train.ema", "write it as block.key=value"),
