@@ -23,16 +23,21 @@ Forward = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The hidden states of the positions that carry loss, with their true codes and what each counts.
+class Taught:
+    """What a teacher thought of each cell when it decided it: its final states, which its head turns to logits."""
 
-    taught_PQC  the teacher's logits of each cell, of the iteration at which it decided it, where there is a teacher
-    """
+    teacher: Talker
+    hidden_PQD: Tensor
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The hidden states of the positions that carry loss, with their true codes and what each counts; ``taught`` by whom, if by anybody."""
 
     hidden_PD: Tensor
     targets_PQ: Tensor
     weight_PQ: Tensor
-    taught_PQC: Tensor | None = None
+    taught: Taught | None = None
 
 
 def masked_cross_entropy(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
@@ -48,19 +53,19 @@ def masked_cross_entropy(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
 
 def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
     """``alpha`` times the divergence from the teacher, and the rest cross-entropy of the true codes, at the same cells."""
-    d = stage.taught
+    d, taught = stage.taught, x.taught
     assert d is not None
-    assert x.taught_PQC is not None, "a stage of this loss has a teacher"
+    assert taught is not None, "a stage of this loss has a teacher"
     options = {"tau": d.tau, "floor": d.floor, "tau_squared": d.tau_squared}
 
-    def loss(hidden_PD: Tensor, targets_PQ: Tensor, taught_PQC: Tensor) -> Tensor:
+    def loss(hidden_PD: Tensor, targets_PQ: Tensor, hidden_PQD: Tensor) -> Tensor:
         logits_PQC = talker.logits(hidden_PD)
-        apart_PQ = KLS[d.kl](logits_PQC, taught_PQC, **options)
+        apart_PQ = KLS[d.kl](logits_PQC, taught.teacher.logits_of_books(hidden_PQD), **options)
         true_PQ = cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
         return d.alpha * apart_PQ + (1 - d.alpha) * true_PQ
 
     many = len(x.weight_PQ) > CHUNK
-    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, x.taught_PQC, chunk=CHUNK, recompute=many)
+    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, taught.hidden_PQD, chunk=CHUNK, recompute=many)
 
 
 OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {
@@ -92,16 +97,16 @@ def asked(
     hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
     picked_NR = rows.loss_NPQ.any(-1)
     weight_NRQ = weights(rows, x, weighting)
-    taught_PQC = None if teacher is None else _taught(teacher, batch, picked_NR)
-    return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR], taught_PQC)
+    taught = None if teacher is None else _taught(teacher, batch, picked_NR)
+    return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR], taught)
 
 
-def _taught(teacher: Teacher, batch: Batch, picked_NR: Tensor) -> Tensor:
-    """``taught_PQC``: what the teacher thought of each cell when it decided it. Layouts have copies in the same order, in rows or in line."""
+def _taught(teacher: Teacher, batch: Batch, picked_NR: Tensor) -> Taught:
+    """The teacher on the picked positions. Layouts have copies in the same order, in rows or in line."""
     trace = teacher.trace(batch.noised, batch.text_NS, batch.states_N, hidden=True)
     assert trace.hidden_NCLQD is not None
     hidden_PQD = trace.hidden_NCLQD.reshape(*picked_NR.shape, *trace.hidden_NCLQD.shape[3:])[picked_NR]
-    return teacher.talker.logits_of_books(hidden_PQD)
+    return Taught(teacher.talker, hidden_PQD)
 
 
 def loss_of(

@@ -100,14 +100,20 @@ class Talker(nn.Module):
     ) -> Tensor:
         """``hidden_NRD`` of whole rows, in training. ``states_N`` says how many of ``text_NS`` (ids or states) are text."""
         states_NSD = self.reader(text_NS)
-        x_NTD = self.embed(ids_NTQ, meta, states_NSD, states_N)
-        if self.prefix:
-            count = text_NS.shape[1]
-            there = torch.arange(count, device=text_NS.device)[None] < states_N[:, None]
-            meta = join(text(0, count, self.clock, text_NS.device).padded(there), meta)
-            x_NTD = torch.cat([self.text_rows(states_NSD), x_NTD], dim=1)
-            wanted = slice(count + (wanted.start or 0), wanted.stop if wanted.stop is None else count + wanted.stop)
+        x_NTD, meta, count = self.behind_text(
+            self.embed(ids_NTQ, meta, states_NSD, states_N), meta, states_NSD, states_N
+        )
+        wanted = slice(count + (wanted.start or 0), wanted.stop if wanted.stop is None else count + wanted.stop)
         return self.body(x_NTD, meta.pos_NT, allow(meta, meta), wanted)
+
+    def behind_text(self, x_NTD: Tensor, meta: Meta, states_NSD: Tensor, states_N: Tensor) -> tuple[Tensor, Meta, int]:
+        """The positions, with all of the text before them if they are to look at it; and how many that is."""
+        if not self.prefix:
+            return x_NTD, meta, 0
+        count = states_NSD.shape[1]
+        there = torch.arange(count, device=x_NTD.device)[None] < states_N[:, None]
+        told = text(0, count, self.clock, x_NTD.device).padded(there)
+        return torch.cat([self.text_rows(states_NSD), x_NTD], dim=1), join(told, meta), count
 
     def logits(self, hidden_NRD: Tensor) -> Tensor:
         """``logits_NRQC`` over codes and EOS: MASK cannot be said."""

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from training.attention import CLEAN, NOISY, Meta, allow, join
 from training.cache import Cache
-from training.layout import Noised, speech, text
-from training.policies.noise import Key
+from training.ending import ended, only_first_ends
+from training.layout import Noised, speech
 from training.policies.policy import Policy
 from training.talker import Talker
 
@@ -66,13 +66,9 @@ class Teacher:
             raise ValueError(f"a trajectory has 1 to {MOST} iterations, not {self.steps}")
 
     @torch.no_grad()
-    def trace(
-        self, x: Noised, text_NS: Tensor, states_N: Tensor, *, utterance_N: Tensor | None = None, seed: int = 0,
-        prior: Tensor | None = None, hidden: bool = False,
-    ) -> Trace:  # fmt: skip
-        """Decide every masked cell of every copy. ``utterance_N`` (int64 hashes) is needed where the policy draws."""
+    def trace(self, x: Noised, text_NS: Tensor, states_N: Tensor, hidden: bool = False) -> Trace:
+        """Decide every masked cell of every copy. Raises ValueError for a policy that draws, or compares with a prior."""
         seen = Seen.of(self.talker, x, text_NS, states_N)
-        key = None if utterance_N is None else self._key(x, utterance_N, seed)
         open_NCLQ = x.masked_NCLQ & x.valid_NL[:, None, :, None]
         ids_NCLQ = x.ids_NCLQ
         step_NCLQ = torch.zeros_like(open_NCLQ, dtype=torch.uint8)
@@ -80,7 +76,7 @@ class Teacher:
         states = None
         for step in range(1, self.steps + 1):
             hidden_NCLD = seen.hidden(ids_NCLQ)
-            written_NCLQ, now_NCLQ, logp_NCLQ = self._decided(hidden_NCLD, open_NCLQ, x, step, key, prior)
+            written_NCLQ, now_NCLQ, logp_NCLQ = self._decided(hidden_NCLD, ids_NCLQ, open_NCLQ, x, step)
             ids_NCLQ = torch.where(now_NCLQ, written_NCLQ, ids_NCLQ)
             step_NCLQ = step_NCLQ.masked_fill(now_NCLQ, step)
             sure_NCLQ = torch.where(now_NCLQ, logp_NCLQ, sure_NCLQ)
@@ -91,32 +87,24 @@ class Teacher:
         return Trace(step_NCLQ, ids_NCLQ, sure_NCLQ, states)
 
     def _decided(
-        self, hidden_NCLD: Tensor, open_NCLQ: Tensor, x: Noised, step: int, key: Key | None, prior: Tensor | None
+        self, hidden_NCLD: Tensor, ids_NCLQ: Tensor, open_NCLQ: Tensor, x: Noised, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(what is written in every cell that is decided now, which these are, the log probabilities of what is written)."""
         v, block = self.talker.vocabulary, self.talker.settings.block
         logits_NCLQV = self.talker.logits(hidden_NCLD.flatten(1, 2)).unflatten(1, hidden_NCLD.shape[1:3])
         if v.codebooks > 1:
-            logits_NCLQV[..., 1:, v.eos] = float("-inf")
-        logits_RMV = logits_NCLQV.reshape(-1, block * v.codebooks, v.classes)
+            only_first_ends(logits_NCLQV, v)
+        stats = self.policy.stats(logits_NCLQV.reshape(-1, block * v.codebooks, v.classes), step)
         open_RM = open_NCLQ.reshape(-1, block * v.codebooks)
-        stats = self.policy.stats(logits_RMV, step, key, prior)
-        now_RM = self.policy.select(stats, open_RM, step, self.steps, key, v.codebooks) & open_RM
+        now_RM = self.policy.select(stats, open_RM, step, self.steps, codebooks=v.codebooks) & open_RM
         written_NCLQ, now_NCLQ = stats.token_NM.view(open_NCLQ.shape), now_RM.view(open_NCLQ.shape)
         if self.forced:
             written_NCLQ = x.codes_NLQ[:, None].expand_as(written_NCLQ)
-        if v.codebooks > 1:  # as in decoding: a frame that codebook 0 has ended is ended in all of them
-            ended_NCLQ = open_NCLQ & ~now_NCLQ & (now_NCLQ & (written_NCLQ == v.eos))[..., :1]
+        if v.codebooks > 1:
+            ended_NCLQ = ended(torch.where(now_NCLQ, written_NCLQ, ids_NCLQ), open_NCLQ & ~now_NCLQ, v)
             written_NCLQ, now_NCLQ = written_NCLQ.masked_fill(ended_NCLQ, v.eos), now_NCLQ | ended_NCLQ
         logp_NCLQ = logits_NCLQV.gather(-1, written_NCLQ[..., None])[..., 0] - stats.total_NM.view(open_NCLQ.shape)
         return written_NCLQ, now_NCLQ, logp_NCLQ.float()
-
-    def _key(self, x: Noised, utterance_N: Tensor, seed: int) -> Key:
-        """Every copy of a row draws for itself: copies count on behind the blocks."""
-        _, copies, length, _ = x.ids_NCLQ.shape
-        rows = copies * (length // self.talker.settings.block)
-        block = torch.arange(rows, device=utterance_N.device).repeat(len(utterance_N))
-        return Key(seed, utterance_N.repeat_interleave(rows), block)
 
 
 @dataclass(frozen=True)
@@ -138,10 +126,7 @@ class Seen:
         states_NSD = talker.reader(text_NS)
         clean = speech(0, length, clock, CLEAN, device).padded(x.valid_NL)
         x_NTD = talker.embed(x.codes_NLQ, clean, states_NSD, states_N)
-        if talker.prefix:
-            there = torch.arange(text_NS.shape[1], device=device)[None] < states_N[:, None]
-            clean = join(text(0, text_NS.shape[1], clock, device).padded(there), clean)
-            x_NTD = torch.cat([talker.text_rows(states_NSD), x_NTD], dim=1)
+        x_NTD, clean, _ = talker.behind_text(x_NTD, clean, states_NSD, states_N)
         noisy = join(*(speech(0, length, clock, NOISY, device, copy) for copy in range(copies)))
         noisy = noisy.padded(x.valid_NL.repeat(1, copies))
         s = talker.settings

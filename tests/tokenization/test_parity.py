@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokenization.test_patches import SPEECH, TOKENIZER
-from tokenization.adapter import Codes, TokenizerSpec, Wave, frames_by_hop
+from tokenization.adapter import Codes, TokenizerError, TokenizerSpec, Wave, frames_by_hop
 from tokenization.parity import Parity, ParityExceeded, compare, parity
 
 
@@ -34,7 +34,10 @@ class Padded:
         return codes
 
     def decode(self, codes_FQ: Codes) -> Wave:
-        raise NotImplementedError
+        raise TokenizerError("makes no sound")
+
+    def vectors(self) -> None:
+        return None
 
 
 WAVES = [np.zeros(640 * n, dtype=np.float32) for n in (1, 2, 3, 4)]

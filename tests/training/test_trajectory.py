@@ -98,7 +98,9 @@ def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: in
             kept_NCLQV = talker.logits(trace.hidden_NCLQD.flatten(0, 2))  # of each cell's own iteration
         if codebooks > 1:
             logits_NCLQV[..., 1:, v.eos] = float("-inf")
-        chosen_NCLQ, wanted_NCLQ = decided(talker, policy, logits_NCLQV, open_NCLQ, step, steps, x if forced else None)
+        chosen_NCLQ, wanted_NCLQ = decided(
+            talker, policy, logits_NCLQV, before_NCLQ, open_NCLQ, step, steps, x if forced else None
+        )
         assert torch.equal(now_NCLQ, wanted_NCLQ)
         assert torch.equal(trace.token_NCLQ[now_NCLQ], chosen_NCLQ[now_NCLQ])
         logp_P = logits_NCLQV.log_softmax(-1).gather(-1, chosen_NCLQ[..., None])[..., 0][now_NCLQ]
@@ -111,7 +113,14 @@ def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: in
 
 
 def decided(
-    talker: Talker, policy: str, logits_NCLQV: Tensor, open_NCLQ: Tensor, step: int, steps: int, truth: Noised | None
+    talker: Talker,
+    policy: str,
+    logits_NCLQV: Tensor,
+    shown_NCLQ: Tensor,
+    open_NCLQ: Tensor,
+    step: int,
+    steps: int,
+    truth: Noised | None,
 ) -> tuple[Tensor, Tensor]:
     """(codes, which cells are decided) of one iteration, block after block."""
     v, q = talker.vocabulary, open_NCLQ.shape[-1]
@@ -124,8 +133,9 @@ def decided(
                 masked = open_NCLQ[n, c, part].reshape(1, -1)
                 chosen = stats.token_NM.view(BLOCK, q) if truth is None else truth.codes_NLQ[n, part]
                 mine = (preset(policy).select(stats, masked, step, steps, codebooks=q) & masked).view(BLOCK, q)
-                if q > 1:
-                    ended = open_NCLQ[n, c, part] & ~mine & (mine & (chosen == v.eos))[:, :1]
+                if q > 1:  # frames that codebook 0 has ended, now or as it was given, end in all
+                    first = torch.where(mine, chosen, shown_NCLQ[n, c, part])[:, :1]
+                    ended = open_NCLQ[n, c, part] & ~mine & (first == v.eos)
                     chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
                 codes[n, c, part], now[n, c, part] = chosen, mine
     return codes, now
@@ -196,20 +206,10 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
         assert max(p.grad.abs().max().item() for p in talker.parameters() if p.grad is not None) < 1e-10
 
 
-def test_draws_depend_on_utterance_copy_and_block_alone() -> None:
+def test_a_policy_that_draws_is_refused() -> None:
     talker = tiny.talker()
-    x, (text_NS, states_N) = noised(talker, frames=(9, 9), rate=1.0), texts(2)
-    x = replace(x, codes_NLQ=x.codes_NLQ[:1].expand(2, -1, -1))  # the same utterance twice, under two names
-    text_NS, states_N = text_NS[:1].expand(2, -1), states_N[:1].expand(2)
-    teacher = Teacher(talker, preset("even", temperature=1.0), 2)
-    names = torch.tensor([5, 6])
-    one = teacher.trace(x, text_NS, states_N, utterance_N=names)
-    again = teacher.trace(x, text_NS, states_N, utterance_N=names)
-    turned = teacher.trace(x, text_NS, states_N, utterance_N=names.flip(0))
-    assert torch.equal(one.token_NCLQ, again.token_NCLQ)
-    assert torch.equal(one.token_NCLQ, turned.token_NCLQ.flip(0))
-    assert not torch.equal(one.token_NCLQ[0], one.token_NCLQ[1])
-    assert not torch.equal(one.token_NCLQ[:, 0], one.token_NCLQ[:, 1])
+    with pytest.raises(ValueError, match="needs a key to draw with"):
+        Teacher(talker, preset("even", temperature=1.0), 2).trace(noised(talker), *texts(3))
 
 
 @pytest.mark.parametrize("steps", [0, 256])

@@ -18,6 +18,7 @@ from torch import Tensor
 from training.decoding.opening import Pass, openings_of
 from training.decoding.protocol import Chunk
 from training.decoding.session import Common, Session
+from training.ending import ended
 from training.policies.budgets import Schedule
 from training.policies.filters import Unfiltered
 from training.policies.policy import Policy
@@ -153,12 +154,12 @@ class BlockDecoder(Session):
         return hidden_RD
 
     def _uncover(self, canvas: Canvas, logits_NBQC: Tensor, step: int) -> None:
-        """Let the policy decide cells. A frame that codebook 0 has ended is ended in all of them, as in training."""
+        """Let the policy decide cells, and end frames that codebook 0 has ended."""
         key, masked_NM = self.key(self.block), canvas.masked_NBQ.flatten(1)
         stats = self.policy.stats(logits_NBQC.flatten(1, 2), step, key, self.prior)
         reveal_NM = self.policy.select(stats, masked_NM, step, self.steps, key, self.codebooks)
         shape = canvas.ids_NBQ.shape
         canvas.uncover(reveal_NM.view(shape), stats.token_NM.view(shape), step)
         if self.codebooks > 1:
-            eos = self.talker.vocabulary.eos
-            canvas.uncover((canvas.ids_NBQ[:, :, :1] == eos) & canvas.masked_NBQ, eos, step)
+            v = self.talker.vocabulary
+            canvas.uncover(ended(canvas.ids_NBQ, canvas.masked_NBQ, v), v.eos, step)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.decoding.matrices import Matrix, matrices
+from training.ending import only_first_ends
 from training.talker import Talker
 from training.transformer import Layer
 
@@ -122,6 +123,4 @@ class Body:
         """``logits_NTQC`` of the rows' wanted positions. Of EOS, codebook 0 decides: the others cannot say it."""
         v = self.vocabulary
         logits_NTQC = self.head(hidden_RD, self.head_bias).view(rows, -1, v.codebooks, v.classes)
-        if v.codebooks > 1:
-            logits_NTQC[:, :, 1:, v.eos] = float("-inf")
-        return logits_NTQC
+        return only_first_ends(logits_NTQC, v) if v.codebooks > 1 else logits_NTQC
