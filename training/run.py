@@ -20,6 +20,7 @@ from training.distributed import Ranks
 from training.errors import CheckpointError
 from training.loading import built, fill, require_same_tokens
 from training.logs import Log, Silent
+from training.pace import measured
 from training.start import Vectors, place_codes
 from training.talker import Talker
 from training.teacher import teacher_of
@@ -76,6 +77,8 @@ def train(
         _require_same_run(found, job, prepared)
         told.append(f"going on from step {found.step}")
     talker = _started(recipe, dataset.description, vectors_QKZ)
+    if found is None and recipe.train.start is None:
+        _keep_pace(talker, prepared, ranks)
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
         for line in told:
             watcher.note(line)
@@ -104,6 +107,15 @@ def _started(recipe: TrainingRecipe, description: Mapping[str, Any], vectors_QKZ
         require_same_tokens(found, description)
         fill(talker, found, "ema")
     return talker
+
+
+def _keep_pace(talker: Talker, prepared: Prepared, ranks: Ranks) -> None:
+    """Durations of text tokens, for a talker that goes by them; on all ranks those of the first."""
+    if talker.pace is None:
+        return
+    stage, frames_K = prepared.course.stages[0], talker.pace.frames_K
+    found_K = torch.from_numpy(measured(stage.reader, stage.order.rows_R, len(frames_K))).to(ranks.device)
+    frames_K.copy_(ranks.add(found_K if ranks.first else torch.zeros_like(found_K)))
 
 
 def _teachers(recipe: TrainingRecipe, description: Mapping[str, Any], device: torch.device | str) -> dict[str, Teacher]:

@@ -5,6 +5,8 @@ Legend: N rows, T positions, R of them wanted, S text states, D width, Q codeboo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -12,10 +14,25 @@ from manifests.settings.talker import TalkerSettings
 from training.attention import Meta, allow, join
 from training.cache import Cache
 from training.layout import Clock, text
+from training.pace import Pace
 from training.transformer import Transformer
 from training.vocabulary import Vocabulary
 
 CODES_STD, PLACE_STD, HEAD_STD = 0.5, 0.1, 0.02  # of what codes, places and answers begin with
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text that was read.
+
+    states_NSD  its states
+    states_N    how many of them are text, for each row
+    ends_NS     the frames at which they are expected to be over; None where the talker keeps no pace
+    """
+
+    states_NSD: Tensor
+    states_N: Tensor
+    ends_NS: Tensor | None
 
 
 class Reader(nn.Module):
@@ -71,7 +88,9 @@ class Talker(nn.Module):
         self.codes = nn.Embedding(vocabulary.codebooks * vocabulary.embeddings, s.width)
         self.place = nn.Embedding(s.block, s.width)
         self.reader = Reader(s, text_vocabulary)
-        self.anchors = Anchors(s) if s.conditioning in ("anchors", "both") else None
+        self.anchors = Anchors(s) if s.conditioning != "prefix" else None
+        tokens = text_vocabulary if s.text_width is None else 1
+        self.pace = Pace(s.width, self.clock, tokens) if s.conditioning == "paced" else None
         self.prefix = s.conditioning in ("prefix", "both")
         self.text_mark_D = nn.Parameter(torch.zeros(s.width)) if self.prefix else None
         self.body = Transformer(s.layers, s.width, s.heads, s.ffn, s.dropout, s.max_frames)
@@ -84,11 +103,25 @@ class Talker(nn.Module):
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    def embed(self, ids_NTQ: Tensor, meta: Meta, states_NSD: Tensor, states_N: Tensor) -> Tensor:
-        """``x_NTD``: codes of all codebooks, place in the block, and the text that the position is told."""
+    def read(self, text_NS: Tensor, states_N: Tensor) -> Text:
+        """A whole text (ids or given states), of which ``states_N`` are text."""
+        ends_NS = None if self.pace is None else self.pace.ends(self.pace.durations(text_NS))
+        return Text(self.reader(text_NS), states_N, ends_NS)
+
+    def told(self, read: Text, meta: Meta) -> Tensor:
+        """``told_NTD``: what positions are told beside their codes: their place in the block, and text."""
+        told_NTD = self.place(meta.pos_NT % self.clock.block)
+        if self.anchors is not None:
+            told_NTD = told_NTD + self.anchors(read.states_NSD, read.states_N, meta)
+        if self.pace is not None:
+            assert read.ends_NS is not None
+            told_NTD = told_NTD + self.pace(read.states_NSD, read.states_N, read.ends_NS, meta)
+        return told_NTD
+
+    def embed(self, ids_NTQ: Tensor, meta: Meta, read: Text) -> Tensor:
+        """``x_NTD``: codes of all codebooks, and what the position is told."""
         shift_Q = torch.arange(self.vocabulary.codebooks, device=ids_NTQ.device) * self.vocabulary.embeddings
-        x_NTD = self.codes(ids_NTQ + shift_Q).sum(dim=2) + self.place(meta.pos_NT % self.clock.block)
-        return x_NTD if self.anchors is None else x_NTD + self.anchors(states_NSD, states_N, meta)
+        return self.codes(ids_NTQ + shift_Q).sum(dim=2) + self.told(read, meta)
 
     def text_rows(self, states_NSD: Tensor) -> Tensor:
         """Text states as positions that speech can look at."""
@@ -99,21 +132,19 @@ class Talker(nn.Module):
         self, ids_NTQ: Tensor, meta: Meta, text_NS: Tensor, states_N: Tensor, wanted: slice = slice(None)
     ) -> Tensor:
         """``hidden_NRD`` of whole rows, in training. ``states_N`` says how many of ``text_NS`` (ids or states) are text."""
-        states_NSD = self.reader(text_NS)
-        x_NTD, meta, count = self.behind_text(
-            self.embed(ids_NTQ, meta, states_NSD, states_N), meta, states_NSD, states_N
-        )
+        read = self.read(text_NS, states_N)
+        x_NTD, meta, count = self.behind_text(self.embed(ids_NTQ, meta, read), meta, read)
         wanted = slice(count + (wanted.start or 0), wanted.stop if wanted.stop is None else count + wanted.stop)
         return self.body(x_NTD, meta.pos_NT, allow(meta, meta), wanted)
 
-    def behind_text(self, x_NTD: Tensor, meta: Meta, states_NSD: Tensor, states_N: Tensor) -> tuple[Tensor, Meta, int]:
+    def behind_text(self, x_NTD: Tensor, meta: Meta, read: Text) -> tuple[Tensor, Meta, int]:
         """The positions, with all of the text before them if they are to look at it; and how many that is."""
         if not self.prefix:
             return x_NTD, meta, 0
-        count = states_NSD.shape[1]
-        there = torch.arange(count, device=x_NTD.device)[None] < states_N[:, None]
+        count = read.states_NSD.shape[1]
+        there = torch.arange(count, device=x_NTD.device)[None] < read.states_N[:, None]
         told = text(0, count, self.clock, x_NTD.device).padded(there)
-        return torch.cat([self.text_rows(states_NSD), x_NTD], dim=1), join(told, meta), count
+        return torch.cat([self.text_rows(read.states_NSD), x_NTD], dim=1), join(told, meta), count
 
     def logits(self, hidden_NRD: Tensor) -> Tensor:
         """``logits_NRQC`` over codes and EOS: MASK cannot be said."""

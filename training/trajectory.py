@@ -20,7 +20,7 @@ from training.cache import Cache
 from training.ending import ended, only_first_ends
 from training.layout import Noised, speech
 from training.policies.policy import Policy
-from training.talker import Talker
+from training.talker import Talker, Text
 
 GIVEN = 0  # the iteration of a cell that was not masked; iterations count from 1
 MOST = 255  # iterations that a byte can tell apart
@@ -115,18 +115,17 @@ class Seen:
     cache: Cache
     meta: Meta
     allowed_NTT: Tensor
-    states_NSD: Tensor
-    states_N: Tensor
+    text: Text
     copies: int
 
     @classmethod
     def of(cls, talker: Talker, x: Noised, text_NS: Tensor, states_N: Tensor) -> Seen:
         n, copies, length, _ = x.ids_NCLQ.shape
         device, clock = x.codes_NLQ.device, talker.clock
-        states_NSD = talker.reader(text_NS)
+        read = talker.read(text_NS, states_N)
         clean = speech(0, length, clock, CLEAN, device).padded(x.valid_NL)
-        x_NTD = talker.embed(x.codes_NLQ, clean, states_NSD, states_N)
-        x_NTD, clean, _ = talker.behind_text(x_NTD, clean, states_NSD, states_N)
+        x_NTD = talker.embed(x.codes_NLQ, clean, read)
+        x_NTD, clean, _ = talker.behind_text(x_NTD, clean, read)
         noisy = join(*(speech(0, length, clock, NOISY, device, copy) for copy in range(copies)))
         noisy = noisy.padded(x.valid_NL.repeat(1, copies))
         s = talker.settings
@@ -134,10 +133,10 @@ class Seen:
         cache = Cache.empty(s.layers, n, s.heads, room, s.width // s.heads, x_NTD.dtype, device)
         talker.body(x_NTD, clean.pos_NT, allow(clean, clean), cache=cache)
         cache.commit(x_NTD.shape[1])
-        return cls(talker, cache, noisy, allow(noisy, join(clean, noisy)), states_NSD, states_N, copies)
+        return cls(talker, cache, noisy, allow(noisy, join(clean, noisy)), read, copies)
 
     def hidden(self, ids_NCLQ: Tensor) -> Tensor:
         """``hidden_NCLD`` of the noisy copies as they are now."""
-        x_NTD = self.talker.embed(ids_NCLQ.flatten(1, 2), self.meta, self.states_NSD, self.states_N)
+        x_NTD = self.talker.embed(ids_NCLQ.flatten(1, 2), self.meta, self.text)
         hidden_NTD = self.talker.body(x_NTD, self.meta.pos_NT, self.allowed_NTT, cache=self.cache)
         return hidden_NTD.unflatten(1, (self.copies, -1))

@@ -23,9 +23,10 @@ class TalkerSettings(Settings):
     anchors: int = Field(
         default=4, ge=1, description="text states a turn brings: one turn of text for each block of speech"
     )
-    conditioning: Literal["anchors", "prefix", "both"] = Field(
+    conditioning: Literal["anchors", "prefix", "both", "paced"] = Field(
         default="anchors",
-        description="how text is known: added to the first positions of each block, by attention to the text so far, or both",
+        description="how text is known: added to the first positions of each block, by attention to the text so far, or both; "
+        "paced: added there and wherever it is expected to be spoken",
     )
     text_layers: int = Field(
         default=1, ge=0, le=16, description="causal layers over the text before it conditions speech"

@@ -60,7 +60,7 @@ def test_cached_is_uncached_under_every_policy(name: str) -> None:
     check(silence_eos(talker()), PRESETS[name], 3, 1e-12, prior=prior)
 
 
-@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 @pytest.mark.parametrize("codebooks", [1, 3])
 @pytest.mark.parametrize("fused", [True, False])
 def test_training_logits_are_decoding_logits(conditioning: str, codebooks: int, fused: bool) -> None:

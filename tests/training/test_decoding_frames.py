@@ -20,7 +20,7 @@ from training.policies.stats import stats
 from training.talker import Talker
 
 COUNTS = [7, 3, 0]
-CONDITIONINGS = ["anchors", "prefix", "both"]
+CONDITIONINGS = ["anchors", "prefix", "both", "paced"]
 
 
 def said(decoder: ARDecoder | MTPDecoder, told: Told) -> Tensor:

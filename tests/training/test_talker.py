@@ -14,7 +14,7 @@ from training.layout import CLEAN, LAYOUTS, Noised, speech
 from training.talker import Talker
 from training.vocabulary import Vocabulary
 
-CONDITIONINGS = ["anchors", "prefix", "both"]
+CONDITIONINGS = ["anchors", "prefix", "both", "paced"]
 HUGE = 10  # the last code; utterances are drawn without it
 
 

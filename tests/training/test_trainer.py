@@ -162,7 +162,7 @@ def test_every_layout_with_every_mask_set_loss_and_optimiser_runs_a_step(
 
 
 @pytest.mark.parametrize("codebooks", [1, 3])
-@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 def test_every_conditioning_and_several_codebooks_run(tmp_path: Path, codebooks: int, conditioning: str) -> None:
     root = write_dataset(tmp_path, utterances(12, codebooks=codebooks))
     made = recipe(

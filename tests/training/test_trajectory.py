@@ -49,7 +49,7 @@ def in_training(talker: Talker, x: Noised, ids_NCLQ: Tensor, text_NS: Tensor, st
     return talker.logits(hidden).unflatten(1, ids_NCLQ.shape[1:3])
 
 
-@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 @pytest.mark.parametrize("codebooks", [1, 3])
 def test_the_teacher_sees_what_training_and_decoding_see(codebooks: int, conditioning: str) -> None:
     talker = tiny.talker(codebooks, conditioning=conditioning)

@@ -11,24 +11,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from training.attention import Meta
+from training.attention import NOISY, Meta
 from training.cache import Cache
-from training.layout import text
-from training.talker import Talker
+from training.layout import speech, text
+from training.talker import Talker, Text
 
 
 @dataclass
 class Conditioning:
     """Text read so far, of all rows.
 
-    told_NLD   what a position is told beside its code: its place in the block and its anchor; filled up to ``blocks`` blocks
+    told_NLD   what a position is told beside its code; filled up to ``blocks`` blocks
     states_NSD text states read
+    frames_NS  how long they are expected to take; empty where the talker keeps no pace
     counts_N   how many of them are text, for each row
     """
 
     talker: Talker
     told_NLD: Tensor
     states_NSD: Tensor
+    frames_NS: Tensor
     cache: Cache
     counts_N: list[int]
     blocks: int = 0
@@ -40,7 +42,14 @@ class Conditioning:
         s, like = talker.settings, talker.place.weight
         told_NLD = like.new_empty(rows, blocks * s.block, s.width)
         cache = Cache.empty(s.text_layers, rows, s.heads, s.max_frames, s.width // s.heads, like.dtype, like.device)
-        return cls(talker, told_NLD, like.new_empty(rows, 0, s.width), cache, [0] * rows)
+        return cls(
+            talker,
+            told_NLD,
+            like.new_empty(rows, 0, s.width),
+            like.new_empty(rows, 0, dtype=torch.float32),
+            cache,
+            [0] * rows,
+        )
 
     @property
     def read(self) -> int:
@@ -70,6 +79,8 @@ class Conditioning:
             self.cache.commit(size)
             self.counts_N = [had + count for had, count in zip(self.counts_N, counts, strict=True)]
             self.states_NSD = torch.cat([self.states_NSD, read_NSD], dim=1)
+            if self.talker.pace is not None:
+                self.frames_NS = torch.cat([self.frames_NS, self.talker.pace.durations(text_NS)], dim=1)
         self.ended = self.ended or ended or max(self.counts_N) < self.read
 
     def ready(self, block: int) -> bool:
@@ -85,17 +96,11 @@ class Conditioning:
         return self.told_NLD[:, block * size : (block + 1) * size]
 
     def _told(self, block: int) -> Tensor:
-        anchors, place_BD = self.talker.anchors, self.talker.place.weight
-        if anchors is None:
-            return place_BD.expand(len(self.counts_N), -1, -1)
-        count = self.talker.settings.anchors
-        turn_NSD = self.states_NSD[:, block * count : (block + 1) * count]
-        anchors_NSD = anchors.none_D.repeat(len(self.counts_N), count, 1)
-        found_NSD = torch.where(self.there(block)[:, :, None], anchors.project(turn_NSD), anchors.none_D)
-        anchors_NSD[:, : turn_NSD.shape[1]] = found_NSD
-        told_NBD = place_BD.repeat(len(self.counts_N), 1, 1)
-        told_NBD[:, :count] += anchors_NSD
-        return told_NBD
+        device, size = self.states_NSD.device, self.talker.settings.block
+        pace = self.talker.pace
+        ends_NS = None if pace is None else pace.ends(self.frames_NS)
+        read = Text(self.states_NSD, torch.tensor(self.counts_N, device=device), ends_NS)
+        return self.talker.told(read, speech(block * size, size, self.talker.clock, NOISY, device))
 
     def there(self, turn: int) -> Tensor:
         """``there_NS``: which of a turn's states are text, of as many as were read."""
