@@ -71,7 +71,7 @@ class Order:
     blocks_R   their blocks
 
     Rows are sorted by blocks and, within a length, by hash; cut into batches of at most ``positions`` positions with
-    padding (or one row, where that is longer); batches are then shuffled by hash. Where the cuts lie depends on lengths
+    padding (or one row, where two are longer), an even number of rows; batches are then shuffled by hash. Where the cuts lie depends on lengths
     alone, so that all epochs have the same number of batches and any of them is found without those before it.
     """
 
@@ -109,12 +109,13 @@ class Order:
 
 
 def cuts(sorted_R: npt.NDArray[np.int64], positions: int) -> npt.NDArray[np.int64]:
-    """Where batches begin and end among rows of rising length."""
+    """Where batches begin and end among rows of rising length. Rows are even in number where possible: of two ranks none waits."""
     found = [0]
     while found[-1] < len(sorted_R):
         ahead = sorted_R[found[-1] :][: positions + 1]
         filled = ahead * np.arange(1, len(ahead) + 1)  # positions with padding, had the batch so many rows: it rises
-        found.append(found[-1] + max(int(np.searchsorted(filled, positions, side="right")), 1))
+        rows = int(np.searchsorted(filled, positions, side="right"))
+        found.append(found[-1] + max(rows - rows % 2, 1))
     return np.array(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from manifests.dataset import Dataset
 from manifests.shards import npy
 from manifests.shards.reader import ShardError
 from tests.training.datasets import BLOCK, MASKS, VOCAB, recipe, utterances, write_dataset
-from training.batches import Batch, Course, Order, Share, collate
+from training.batches import Batch, Course, Order, Share, collate, cuts
 from training.course import prepare
 from training.noise.grid import Grid
 from training.noise.packing import unpack
@@ -94,6 +95,18 @@ def test_an_epoch_holds_every_row_once_and_no_batch_is_too_large(
     for batch in batches:
         longest = max(blocks[i // 3] for i in batch) * BLOCK
         assert len(batch) == 1 or longest * len(batch) <= positions
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 120))
+def test_batches_have_even_numbers_of_rows_where_two_fit(lengths: list[int], positions: int) -> None:
+    """So that neither of two ranks waits for the other."""
+    rows_R = np.sort(lengths)
+    found = cuts(rows_R, positions)
+    assert (found[0], found[-1]) == (0, len(rows_R))
+    for start, end in pairwise(found):
+        assert end - start == 1 or (end - start) % 2 == 0
+        fits_more = end + 2 <= len(rows_R) and rows_R[end + 1] * (end + 2 - start) <= positions
+        assert not fits_more
 
 
 def test_epochs_and_stages_and_seeds_have_orders_of_their_own(dataset: Dataset) -> None:
