@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from manifests import recipe_file
 from manifests.corpora import AnyCorpus
@@ -22,12 +22,14 @@ from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
+from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
     "tokens": ("name", "corpus", "plan", "split", "clean", "speech", "text"),
     "masks": ("mask",),
+    "teach": ("teach",),
 }
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -45,16 +47,32 @@ class Recipe(Settings):
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
     text: TextSettings = Field(default_factory=TextSettings)
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
+    teach: TeachSettings | None = Field(default=None, description="null: nothing is taught ahead")
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
+    @model_validator(mode="after")
+    def _taught_views_are_there(self) -> Recipe:
+        if self.teach is None:
+            return self
+        sets = {} if self.mask is None else self.mask.sets
+        if self.teach.masks not in sets:
+            raise ValueError(f"teach.masks names {self.teach.masks}, and mask has {', '.join(sets) or 'no sets'}")
+        if self.teach.views > sets[self.teach.masks].views:
+            raise ValueError(
+                f"teach.views: {self.teach.masks} has {sets[self.teach.masks].views} views, not {self.teach.views}"
+            )
+        return self
+
     def deciding(self, stage: str | None = None) -> dict[str, Any]:
-        """The part that decides bytes, as JSON: without ``run``, ``report`` and where the corpus happens to lie.
+        """The part that decides bytes, as JSON: without ``run``, ``report`` and where the corpus and the teacher happen to lie.
 
         Of one stage: the blocks that it reads itself; what it reads of other stages comes with their names.
         """
         value = self.model_dump(mode="json", exclude={"run", "report"})
         value["corpus"].pop("root")
+        if value["teach"] is not None:
+            value["teach"].pop("teacher")
         return value if stage is None else {block: value[block] for block in READ_BY[stage]}
 
     def to_yaml(self) -> str:

@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> teach (where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from manifests.fingerprint import pretty
+from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
 from manifests.settings.speech import PatchesSettings
@@ -121,6 +121,30 @@ class DataRun:
         did["masks"] = self.engine.run(job)
         return {"masks": folder}
 
+    def taught(self, description: dict[str, Any], units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, Any]:
+        """What a reader must know of the teacher's shards; nothing where the recipe asks for none.
+
+        ``description`` is that of the dataset so far. Raises ``RecipeError``, ``CheckpointError`` and ``RowsError`` for nobody, or for who cannot teach it.
+        """
+        settings, store = self.recipe.teach, self.space.store
+        if settings is None:
+            return {}
+        from pipelines.stages import s80_teach
+        from training.taught import HEAD
+
+        teacher, masks = s80_teach.teacher_hash(settings, description), description["folders"]["masks"]
+        folder = self.space.folder("teach", s80_teach.VERSION, masks, teacher, self.recipe.deciding("teach"))
+        side = store.sub(folder)
+        s80_teach.forget_outdated(side, store.sub(masks), units)
+        if not side.exists(HEAD):
+            side.publish(HEAD, s80_teach.head_of(settings))
+        job = s80_teach.TeachJob(side.root, self.space.root, description, settings, units)
+        did["teach"] = self.engine.run(job)
+        about = {**settings.model_dump(mode="json", exclude={"teacher"}), "context": "clean", "teacher": teacher}
+        shards = s90_dataset.side_shards(side, folder, description["tokens"]["shards"])
+        description["folders"]["teach"] = folder
+        return {"teach": {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}}
+
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
@@ -138,6 +162,7 @@ class DataRun:
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
         value |= self._masks(masks, value["tokens"]["shards"])
+        value |= self.taught(value, units, did)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
         return Result(value, did, time.monotonic() - started)
 

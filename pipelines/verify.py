@@ -1,13 +1,14 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
 In this order: description, manifest, plan (made again and compared), fitted files, then unit by unit receipt, hashes, index,
-keys, samples and splits, and the masks beside them, drawn again; the sums; what no receipt names; and a sample of utterances
-made again from their sound.
+keys, samples and splits, the masks beside them, drawn again, and what was taught of these; the sums; what no receipt names; a unit
+through its teacher once more; and a sample of utterances made again from their sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from manifests.dataset import NAME, DatasetError
 from manifests.ledger import fold
@@ -21,6 +22,10 @@ from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, writte
 from pipelines.verify_samples import Owners, UnitChecked, check_unit
 from pipelines.verify_subject import Subject
 
+if TYPE_CHECKING:
+    from pipelines.verify_teach import TeachCheck
+
+HEAD = "head.safetensors"  # of a teacher, beside its shards: no unit's
 __all__ = ["Fault", "Verdict", "verify"]
 OWNERS = {"speaker": "speaker", "recording": "recording", "corpus": None}
 
@@ -51,8 +56,8 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
-    masks = MaskCheck.of(subject, found)
-    for checked in _checked_units(subject, masks, found, progress):
+    masks, teach = MaskCheck.of(subject, found), _teach_check(subject, found)
+    for checked in _checked_units(subject, masks, teach, found, progress):
         made.append(checked.receipt)
         drawn.add(written(checked.receipt))
         damaged += [] if checked.sound else written(checked.receipt)
@@ -63,13 +68,26 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     if masks is not None:
         masks.tell()
         _check_extra(subject, "masks", masks.made, found)
+    if teach is not None:
+        _check_teach_part(subject, teach, found)
+        _check_extra(subject, "teach", teach.made, found)
+        if reencode:
+            teach.teach_again()
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
     with found.guard(subject.folder("tokens"), RERUN):
         check_again(subject, picks if reencode else [], found, progress)
 
 
+def _teach_check(subject: Subject, found: Findings) -> TeachCheck | None:
+    if subject.recipe.teach is None and "teach" not in subject.description:
+        return None
+    from pipelines.verify_teach import TeachCheck  # it loads torch
+
+    return TeachCheck.of(subject, found)
+
+
 def _checked_units(
-    subject: Subject, masks: MaskCheck | None, found: Findings, progress: Progress | None
+    subject: Subject, masks: MaskCheck | None, teach: TeachCheck | None, found: Findings, progress: Progress | None
 ) -> Iterator[UnitChecked]:
     owners = Owners(OWNERS[subject.recipe.split.by])
     count = _unit_count(subject)
@@ -79,6 +97,8 @@ def _checked_units(
             checked = check_unit(subject, unit, owners, found)
         if masks is not None:
             masks.check(unit, checked)
+        if teach is not None:
+            teach.check(unit, checked, masks.made[-1] if masks and masks.made and masks.made[-1].unit == unit else None)
         if progress:
             progress("units", unit + 1, count)
         if checked:
@@ -115,11 +135,19 @@ def _check_mask_part(subject: Subject, masks: MaskCheck | None, found: Findings)
     found.require(said == part, NAME, "its masks are not those of the recipe and the receipts", RESTORE)
 
 
+def _check_teach_part(subject: Subject, teach: TeachCheck, found: Findings) -> None:
+    """What ``dataset.json`` says of the teacher's shards is what the recipe and their receipts give."""
+    said, asked = subject.description["teach"], teach.settings.model_dump(mode="json", exclude={"teacher"})
+    same = {name: said.get(name) for name in asked} == asked and said["shards"] == [shard_entry(r) for r in teach.made]
+    found.require(same, NAME, "what it says of a teacher is not what the recipe and the receipts give", RESTORE)
+
+
 def _check_extra(subject: Subject, stage: str, made: list[Receipt], found: Findings) -> None:
     """Files that no receipt names: left over, harmless, out of place."""
     folder, store = subject.folder(stage), subject.store(stage)
     named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, "quarantine.jsonl"}
     known = {receipt_name(unit) for unit in range(_unit_count(subject))}
+    named |= {HEAD} if stage == "teach" else set()
     named |= {f"shard-{unit:06d}{suffix}" for unit in range(_unit_count(subject)) for suffix in (".tar", ".idx")}
     with found.guard(folder, RERUN):
         for name in (n for n in store.list() if n not in named):

@@ -49,8 +49,8 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and masks where there are any, lie where ``folders`` says."""
-    parts = {"tokens": description["tokens"], "masks": description.get("masks") or {}}
+    """Tokens, and masks and teaching where there are any, lie where ``folders`` says."""
+    parts = {"tokens": description["tokens"], **{name: description.get(name) or {} for name in ("masks", "teach")}}
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 

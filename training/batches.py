@@ -22,6 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from training.counter import bits, hash_key
 from training.layout import Noised
 from training.rows import Masks, Reader, Row
+from training.taught import StoredTargets, Targets, collated
 from training.vocabulary import Vocabulary
 
 ROWS, BATCHES = hash_key("order of rows"), hash_key("order of batches")
@@ -29,22 +30,30 @@ ROWS, BATCHES = hash_key("order of rows"), hash_key("order of batches")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest, and their text (ids, the last one <eos>)."""
+    """Rows padded to the longest, and their text (ids, the last one <eos>); what a teacher said of them, where that was recorded."""
 
     keys: tuple[str, ...]
     noised: Noised
     text_NS: Tensor
     states_N: Tensor
+    targets: Targets | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def recorded(self) -> Targets:
+        """The targets, which must be there."""
+        assert self.targets is not None, "the stage reads what was recorded"
+        return self.targets
 
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
         moved = {f.name: getattr(self.noised, f.name).to(device, non_blocking=True) for f in fields(Noised)}
         text_NS, states_N = (t.to(device, non_blocking=True) for t in (self.text_NS, self.states_N))
-        return replace(self, noised=Noised(**moved), text_NS=text_NS, states_N=states_N)
+        targets = None if self.targets is None else self.targets.to(device)
+        return replace(self, noised=Noised(**moved), text_NS=text_NS, states_N=states_N, targets=targets)
 
 
 def collate(rows: Sequence[Row], vocabulary: Vocabulary, block: int) -> Batch:
@@ -141,6 +150,7 @@ class Stage:
     order: Order
     masks: Masks | None
     copies: int
+    targets: StoredTargets | None = None
 
     def parts(self, step: int, share: Share) -> list[Batch]:
         """What this share learns from in a step of the stage. Epoch e sees views e C ... e C + C - 1 of the set, in turn."""
@@ -150,11 +160,14 @@ class Stage:
     def batch(self, rows: Sequence[int] | npt.NDArray[np.int64], epoch: int = 0) -> Batch:
         reader, masks = self.reader, self.masks
         if masks is None:
-            read = [reader.clean(int(i)) for i in rows]
-        else:
-            views = [(epoch * self.copies + c) % masks.views for c in range(self.copies)]
-            read = [reader.noisy(int(i), masks, views) for i in rows]
-        return collate(read, reader.vocabulary, reader.block)
+            return collate([reader.clean(int(i)) for i in rows], reader.vocabulary, reader.block)
+        views = [(epoch * self.copies + c) % masks.views for c in range(self.copies)]
+        read = [reader.noisy(int(i), masks, views) for i in rows]
+        made = collate(read, reader.vocabulary, reader.block)
+        if self.targets is None:
+            return made
+        said = [self.targets.of(int(i), row.masked_CLQ, views) for i, row in zip(rows, read, strict=True)]
+        return replace(made, targets=collated(said, made.noised.codes_NLQ.shape[1]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from training.batches import Course, Order, Share, Stage
 from training.counter import bits, hash_key
 from training.errors import RowsError
 from training.rows import Reader, lengths, stored_masks
+from training.taught import stored_targets
 from training.validation import SEED, Exam, exam_rows
 from training.vocabulary import Vocabulary
 
@@ -79,7 +80,11 @@ def _stage(recipe: TrainingRecipe, i: int, reader: Reader, known_R: np.ndarray, 
     blocks_R = _blocks(known_R[rows_R], reader.block)
     order = Order(rows_R, blocks_R, reader.block, train.batch_frames, train.seed, i)
     masks = None if settings.masks is None else stored_masks(reader.dataset, settings.masks, reader.block)
-    return Stage(reader, order, masks, settings.copies)
+    taught = settings.taught
+    if masks is None or taught is None or not taught.stored:
+        return Stage(reader, order, masks, settings.copies)
+    targets = stored_targets(reader.dataset, masks.name, taught.tau)
+    return Stage(reader, order, replace(masks, views=targets.views), settings.copies, targets)
 
 
 def _steps(settings: StageSettings, stage: Stage) -> int:

@@ -13,21 +13,13 @@ from torch import Tensor
 from manifests.settings.train import StageSettings
 from training.batches import Batch
 from training.layout import LAYOUTS, Noised, Rows, in_blocks
-from training.losses import KLS, WEIGHTINGS, Sum, chunked, cross_entropy
+from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
 from training.talker import Talker
-from training.trajectory import Teacher
+from training.taught import Taught, Teaching
 
 CHUNK = 8192  # positions whose logits exist at a time
 
 Forward = Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What a teacher thought of each cell when it decided it: its final states, which its head turns to logits."""
-
-    teacher: Talker
-    hidden_PQD: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,14 +50,14 @@ def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
     assert taught is not None, "a stage of this loss has a teacher"
     options = {"tau": d.tau, "floor": d.floor, "tau_squared": d.tau_squared}
 
-    def loss(hidden_PD: Tensor, targets_PQ: Tensor, hidden_PQD: Tensor) -> Tensor:
+    def loss(hidden_PD: Tensor, targets_PQ: Tensor, *said: Tensor) -> Tensor:
         logits_PQC = talker.logits(hidden_PD)
-        apart_PQ = KLS[d.kl](logits_PQC, taught.teacher.logits_of_books(hidden_PQD), **options)
+        apart_PQ = taught.apart(d.kl, logits_PQC, *said, **options)
         true_PQ = cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
         return d.alpha * apart_PQ + (1 - d.alpha) * true_PQ
 
     many = len(x.weight_PQ) > CHUNK
-    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, taught.hidden_PQD, chunk=CHUNK, recompute=many)
+    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, *taught.inputs, chunk=CHUNK, recompute=many)
 
 
 OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {
@@ -85,7 +77,7 @@ def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
 
 def asked(
     talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str, block: int | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teaching | None = None,
 ) -> Asked:  # fmt: skip
     """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
     x = batch.noised
@@ -97,20 +89,12 @@ def asked(
     hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
     picked_NR = rows.loss_NPQ.any(-1)
     weight_NRQ = weights(rows, x, weighting)
-    taught = None if teacher is None else _taught(teacher, batch, picked_NR)
+    taught = None if teacher is None else teacher.taught(batch, picked_NR)
     return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR], taught)
 
 
-def _taught(teacher: Teacher, batch: Batch, picked_NR: Tensor) -> Taught:
-    """The teacher on the picked positions. Layouts have copies in the same order, in rows or in line."""
-    trace = teacher.trace(batch.noised, batch.text_NS, batch.states_N, hidden=True)
-    assert trace.hidden_NCLQD is not None
-    hidden_PQD = trace.hidden_NCLQD.reshape(*picked_NR.shape, *trace.hidden_NCLQD.shape[3:])[picked_NR]
-    return Taught(teacher.talker, hidden_PQD)
-
-
 def loss_of(
-    talker: Talker, forward: Forward, batch: Batch, stage: StageSettings, teacher: Teacher | None = None
+    talker: Talker, forward: Forward, batch: Batch, stage: StageSettings, teacher: Teaching | None = None
 ) -> Sum:
     """The weighted sum of losses of a batch in a stage; what it is divided by is the weight of the whole batch."""
     x = asked(talker, forward, batch, stage.layout, stage.weighting, stage.block, teacher)

@@ -23,9 +23,9 @@ from training.logs import Log, Silent
 from training.pace import measured
 from training.start import Vectors, place_codes
 from training.talker import Talker
+from training.taught import Teaching
 from training.teacher import teacher_of
 from training.trainer import Outcome, Trainer
-from training.trajectory import Teacher
 
 RECIPE = "recipe.yaml"
 
@@ -56,7 +56,7 @@ def check(job: Job) -> Prepared:
         _require_same_run(found, job, prepared)
     elif job.recipe.train.start is not None:
         _started(job.recipe, dataset.description, None)
-    _teachers(job.recipe, dataset.description, "cpu")
+    _teachers(job.recipe, dataset, "cpu")
     return prepared
 
 
@@ -82,7 +82,7 @@ def train(
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
         for line in told:
             watcher.note(line)
-        teachers = _teachers(recipe, dataset.description, ranks.device)
+        teachers = _teachers(recipe, dataset, ranks.device)
         trainer = Trainer(recipe, talker, prepared, job.folder, ranks, watcher, teachers)
         if found is not None:
             trainer.resume(found)
@@ -118,8 +118,8 @@ def _keep_pace(talker: Talker, prepared: Prepared, ranks: Ranks) -> None:
     frames_K.copy_(ranks.add(found_K if ranks.first else torch.zeros_like(found_K)))
 
 
-def _teachers(recipe: TrainingRecipe, description: Mapping[str, Any], device: torch.device | str) -> dict[str, Teacher]:
-    found = {stage.name: teacher_of(recipe, stage, description, device) for stage in recipe.train.stages}
+def _teachers(recipe: TrainingRecipe, dataset: Dataset, device: torch.device | str) -> dict[str, Teaching]:
+    found = {stage.name: teacher_of(recipe, stage, dataset, device) for stage in recipe.train.stages}
     return {name: teacher for name, teacher in found.items() if teacher is not None}
 
 

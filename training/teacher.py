@@ -2,35 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from safetensors.torch import load
 
-from manifests.settings.train import StageSettings
+from manifests.dataset import Dataset
+from manifests.fingerprint import sha256
+from manifests.settings.train import DistillationSettings, StageSettings
 from manifests.training_recipe import TrainingRecipe
 from training.checkpoint import find
+from training.course import vocabulary_of
 from training.errors import CheckpointError
-from training.loading import load_talker, require_same_tokens
+from training.loading import FILES, load_talker, require_same_tokens
 from training.policies import preset
-from training.trajectory import Teacher
+from training.talker import Talker
+from training.taught import HEAD, StoredHidden, StoredTopK, Teaching
+from training.trajectory import Replayed, Teacher
 
 
 def teacher_of(
-    recipe: TrainingRecipe, stage: StageSettings, description: Mapping[str, Any], device: torch.device | str = "cpu"
-) -> Teacher | None:
-    """The teacher of a stage, None where it has none.
+    recipe: TrainingRecipe, stage: StageSettings, dataset: Dataset, device: torch.device | str = "cpu"
+) -> Teaching | None:
+    """Who teaches in a stage: a talker beside the student, or what the dataset's ``teach`` stage recorded; None where nobody does.
 
-    Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, or fills in blocks of another size.
+    Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, fills in blocks of another size, or is not the one
+    whose trajectories were recorded; ``DatasetError`` where nothing was recorded.
     """
     taught = stage.taught
     if taught is None:
         return None
+    if taught.stored:
+        return _recorded(recipe, taught, dataset, device)
     path = taught.teacher or recipe.train.start
     assert path is not None, "the recipe has seen to that"
-    require_same_tokens(find(path), description)
+    return Teacher(_talker(path, recipe, dataset, device), preset(taught.policy), taught.iterations, taught.forced)
+
+
+def _recorded(
+    recipe: TrainingRecipe, taught: DistillationSettings, dataset: Dataset, device: torch.device | str
+) -> Teaching:
+    side = dataset.side("teach")
+    about = dataset.description["teach"]
+    if about["store"] == "topk":
+        return StoredTopK()
+    if about["store"] == "hidden":
+        data, v = side.store.read(HEAD), vocabulary_of(dataset)
+        if sha256(data) != about["head"]:
+            raise CheckpointError(
+                f"{side.store.root}/{HEAD}: not the head that dataset.json names: make the teach stage again"
+            )
+        head = load(data)
+        weight_QCD, bias_QC = head["weight"].view(v.codebooks, v.classes, -1), head["bias"].view(v.codebooks, -1)
+        return StoredHidden(weight_QCD.to(device), bias_QC.to(device))
+    path = taught.teacher or recipe.train.start
+    if path is None:
+        raise CheckpointError("only states were recorded: name the teacher that saw them in distillation.teacher")
+    own = find(path).facts["files"][f"{FILES['ema']}.safetensors"]["sha256"]
+    if own != about["teacher"]:
+        raise CheckpointError(
+            f"{path}: not the teacher whose trajectories were recorded ({own[:12]}, not {about['teacher'][:12]})"
+        )
+    talker = _talker(path, recipe, dataset, device)
+    return Replayed(Teacher(talker, preset(about["policy"]), about["iterations"], about["forced"]))
+
+
+def _talker(path: str, recipe: TrainingRecipe, dataset: Dataset, device: torch.device | str) -> Talker:
+    require_same_tokens(find(path), dataset.description)
     talker, _ = load_talker(path, device=device)
     theirs, ours = (s.block for s in (talker.settings, recipe.talker))
     if theirs != ours:
         raise CheckpointError(f"{path}: a teacher of blocks of {theirs} cannot teach blocks of {ours} (talker.block)")
-    return Teacher(talker.requires_grad_(False), preset(taught.policy), taught.iterations, taught.forced)
+    return talker.requires_grad_(False)

@@ -28,7 +28,7 @@ from training.logs import Watcher
 from training.objective import loss_of
 from training.optimiser import Optimisers
 from training.talker import Talker
-from training.trajectory import Teacher
+from training.taught import Teaching
 
 NAMED = 8  # utterances that are named when a batch goes wrong
 
@@ -52,7 +52,7 @@ class Trainer:
 
     def __init__(
         self, recipe: TrainingRecipe, talker: Talker, prepared: Prepared, run: Path, ranks: Ranks, watcher: Watcher,
-        teachers: Mapping[str, Teacher] | None = None,
+        teachers: Mapping[str, Teaching] | None = None,
     ) -> None:  # fmt: skip
         """``teachers`` of the stages that have one, by their names."""
         self.recipe, self.settings, self.prepared = recipe, recipe.train, prepared

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from training.attention import CLEAN, NOISY, Meta, allow, join
+from training.batches import Batch
 from training.cache import Cache
 from training.ending import ended, only_first_ends
 from training.layout import Noised, speech
 from training.policies.policy import Policy
 from training.talker import Talker, Text
+from training.taught import Taught, by_head
 
 GIVEN = 0  # the iteration of a cell that was not masked; iterations count from 1
 MOST = 255  # iterations that a byte can tell apart
@@ -86,6 +88,29 @@ class Teacher:
             open_NCLQ = open_NCLQ & ~now_NCLQ
         return Trace(step_NCLQ, ids_NCLQ, sure_NCLQ, states)
 
+    @torch.no_grad()
+    def replay(self, x: Noised, text_NS: Tensor, states_N: Tensor, step_NCLQ: Tensor, token_NCLQ: Tensor) -> Tensor:
+        """``hidden_NCLQD``: the final states of :meth:`trace`, from what it decided when."""
+        seen, trace = Seen.of(self.talker, x, text_NS, states_N), Trace(step_NCLQ, token_NCLQ, step_NCLQ)
+        kept = None
+        for step in range(1, self.steps + 1):
+            hidden_NCLD = seen.hidden(state(trace, step, self.talker.vocabulary.mask))
+            now = hidden_NCLD[..., None, :] * (step_NCLQ == step)[..., None]
+            kept = now if kept is None else kept + now
+        assert kept is not None
+        return kept
+
+    def taught(self, batch: Batch, picked_NR: Tensor) -> Taught:
+        """The teacher's word on the picked positions of a batch, worked out now."""
+        trace = self.trace(batch.noised, batch.text_NS, batch.states_N, hidden=True)
+        assert trace.hidden_NCLQD is not None
+        return self.said(trace.hidden_NCLQD, picked_NR)
+
+    def said(self, hidden_NCLQD: Tensor, picked_NR: Tensor) -> Taught:
+        """What final states of all cells mean at the picked positions."""
+        hidden_PQD = hidden_NCLQD.reshape(*picked_NR.shape, *hidden_NCLQD.shape[3:])[picked_NR]
+        return Taught((hidden_PQD,), by_head(self.talker.logits_of_books))
+
     def _decided(
         self, hidden_NCLD: Tensor, ids_NCLQ: Tensor, open_NCLQ: Tensor, x: Noised, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,6 +130,18 @@ class Teacher:
             written_NCLQ, now_NCLQ = written_NCLQ.masked_fill(ended_NCLQ, v.eos), now_NCLQ | ended_NCLQ
         logp_NCLQ = logits_NCLQV.gather(-1, written_NCLQ[..., None])[..., 0] - stats.total_NM.view(open_NCLQ.shape)
         return written_NCLQ, now_NCLQ, logp_NCLQ.float()
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A teacher that runs again over what it decided once."""
+
+    teacher: Teacher
+
+    def taught(self, batch: Batch, picked_NR: Tensor) -> Taught:
+        targets = batch.recorded
+        asked = (batch.noised, batch.text_NS, batch.states_N)
+        return self.teacher.said(self.teacher.replay(*asked, targets.step_NCLQ, targets.token_NCLQ), picked_NR)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class DistillationSettings(Settings):
         default=None,
         description="run or checkpoint whose averaged weights teach; empty: those that training starts from",
     )
+    stored: bool = Field(
+        default=False,
+        description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its",
+    )
     iterations: int = Field(default=4, ge=1, le=255)
     policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
         default="even", description="what the teacher decides first"
@@ -204,7 +208,8 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _teachers_are_named(self) -> TrainSettings:
         for stage in self.stages:
-            if stage.taught is not None and stage.taught.teacher is None and self.start is None:
+            taught = stage.taught
+            if taught is not None and not taught.stored and taught.teacher is None and self.start is None:
                 raise ValueError(
                     f"stage {stage.name} is distilled, but by nobody: name train.start or its distillation.teacher"
                 )

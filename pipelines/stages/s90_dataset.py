@@ -55,16 +55,21 @@ def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> 
 def describe_masks(
     masks: Store, folder: str, settings: MaskSettings, tokens: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The ``masks`` part of ``dataset.json``: what lies in the side shards beside the shards of ``tokens``.
+    """The ``masks`` part of ``dataset.json``: what lies in the side shards beside the shards of ``tokens``. Raises :class:`Unbalanced`."""
+    return mask_part(folder, settings, side_shards(masks, folder, tokens))
 
-    Raises :class:`Unbalanced` where a side shard is missing, or holds more or fewer samples than the one it lies beside.
+
+def side_shards(side: Store, folder: str, tokens: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of the shards of ``side``.
+
+    Raises :class:`Unbalanced` where one is missing, or holds more or fewer samples than the one of ``tokens`` it lies beside.
     """
-    shards = [shard_entry(r) for r in receipts(masks, len(tokens))]
+    shards = [shard_entry(r) for r in receipts(side, len(tokens))]
     if [s["samples"] for s in shards] != [s["samples"] for s in tokens]:
         raise Unbalanced(
             f"{folder}: its {len(shards)} shards do not hold the samples of the {len(tokens)} token shards"
         )
-    return mask_part(folder, settings, shards)
+    return shards
 
 
 def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]]) -> dict[str, Any]:

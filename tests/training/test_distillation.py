@@ -33,6 +33,7 @@ from training.objective import asked, loss_of
 from training.policies import preset
 from training.run import Job, check, train
 from training.talker import Talker
+from training.taught import Teaching
 from training.teacher import teacher_of as found_teacher
 from training.trainer import Trainer
 from training.trajectory import Teacher, state
@@ -58,7 +59,7 @@ def batch(talker: Talker, **more: Any) -> Batch:
     return Batch(("a", "b", "c"), x, text_NS, states_N)
 
 
-def gradient(talker: Talker, one: Batch, how: StageSettings, teacher: Teacher | None) -> Tensor:
+def gradient(talker: Talker, one: Batch, how: StageSettings, teacher: Teaching | None) -> Tensor:
     talker.zero_grad()
     loss_of(talker, talker, one, how, teacher).mean().backward()
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in talker.parameters()])
@@ -180,8 +181,8 @@ def test_a_run_distils_its_own_start_and_goes_on_with_the_same_bits(root: str, f
 def test_the_teacher_is_not_trained(root: str, first: str) -> None:
     made = recipe(stage(), start=first, optimiser={"lr": 0.01})
     dataset = Dataset.open(root)
-    teacher = found_teacher(made, made.train.stages[0], dataset.description)
-    assert teacher is not None
+    teacher = found_teacher(made, made.train.stages[0], dataset)
+    assert isinstance(teacher, Teacher)
     before = [p.clone() for p in teacher.talker.parameters()]
     student = copy.deepcopy(teacher.talker).requires_grad_(True)
     run = Trainer(
@@ -196,8 +197,8 @@ def test_the_teacher_is_not_trained(root: str, first: str) -> None:
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(root: str, first: str) -> None:
     made = recipe(stage(), start=first, batch_frames=96)
     dataset = Dataset.open(root)
-    teacher = found_teacher(made, made.train.stages[0], dataset.description)
-    assert teacher is not None
+    teacher = found_teacher(made, made.train.stages[0], dataset)
+    assert isinstance(teacher, Teacher)
     teacher.talker.double()
     sums = []
     for share in (Share(), Share(parts=3)):

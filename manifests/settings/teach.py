@@ -1,0 +1,33 @@
+"""The ``teach`` block of a recipe: what a frozen teacher says of masked copies of every utterance, recorded ahead for self-distillation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, FiniteFloat
+
+from manifests.settings.base import Settings
+from manifests.settings.mask import SetName
+
+
+class TeachSettings(Settings):
+    """A teacher takes masked copies to their end in a few iterations (VocalNet-MDM 3.4); which cell it decided when, and what it thought of it, is kept.
+
+    ``states`` keeps nothing else: the trainer runs the teacher again. ``hidden`` keeps the teacher's final states, exact at every temperature
+    but for rounding to 16 bits; ``topk`` its likeliest classes at one temperature.
+    """
+
+    teacher: str | None = Field(default=None, description="run or checkpoint whose averaged weights teach")
+    masks: SetName = Field(default="hierarchical", description="mask set whose views are taught")
+    views: int = Field(default=2, ge=1, le=65_536, description="the first so many views of the set")
+    iterations: int = Field(default=4, ge=1, le=255)
+    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
+        default="even", description="what the teacher decides first"
+    )
+    forced: bool = Field(
+        default=False, description="the teacher goes on from true codes, not from those it decided for"
+    )
+    store: Literal["states", "topk", "hidden"] = "hidden"
+    k: int = Field(default=32, ge=1, le=65_536, description="likeliest classes that `topk` keeps")
+    tau: FiniteFloat = Field(default=2.0, gt=0, description="temperature at which `topk` keeps them")
+    batch_frames: int = Field(default=4096, ge=1, description="positions of noisy copies in one pass of the teacher")

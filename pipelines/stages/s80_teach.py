@@ -1,0 +1,263 @@
+"""Teach: a frozen teacher decides every masked cell of every utterance, and what it thought of it is kept beside the tokens.
+
+One unit to one side shard, as masks are: same keys, same order. A sample holds, over views V, positions L of whole blocks and codebooks Q:
+
+    KEY.step.npy    uint8 (V, L, Q)    the iteration at which a cell was decided, from 1; 0 where it was not masked
+    KEY.token.npy   uint16 (V, L, Q)   the code that was written there; where it was given, what was shown
+    KEY.sure.npy    float16 (V, L, Q)  log probability of that code, nats
+
+and of the P cells that were masked, in the order of (V, L, Q), what the store keeps:
+
+    topk     KEY.ids.npy uint16 (P, K), KEY.logp.npy float16 (P, K): likeliest classes, at the temperature of the settings
+    hidden   KEY.hidden.npy float16 (P, D): final states, which the frozen head beside the shards (``head.safetensors``) turns to logits
+
+What it is a function of: tokens, masks, settings, and the teacher's weights, whose hash names the folder. Floats are those of one kind of processor.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from manifests.dataset import Dataset
+from manifests.fingerprint import canonical
+from manifests.keys import key_of
+from manifests.receipt import Receipt, read_receipt, receipt_name, shard_stem
+from manifests.recipe_file import RecipeError
+from manifests.settings.teach import TeachSettings
+from manifests.shards import npy
+from manifests.shards.writer import pack
+from manifests.storage import Store
+from pipelines.engine.contract import Beat, Made, Task, Unit
+from training.batches import Batch, collate, cuts
+from training.checkpoint import find
+from training.course import vocabulary_of
+from training.distributed import device_of
+from training.errors import RowsError
+from training.loading import FILES, load_talker, require_same_tokens
+from training.losses import top_k
+from training.policies import preset
+from training.rows import Reader, Row, stored_masks
+from training.talker import Talker
+from training.trajectory import Teacher, Trace
+
+VERSION = 1
+STAGE = "teach"
+
+Arrays = dict[str, np.ndarray]
+
+
+class TeachError(RuntimeError):
+    """A teacher that cannot teach: no utterance's fault."""
+
+
+@dataclass(frozen=True)
+class TeachJob:
+    """Record a teacher over the shards that ``description``, of a dataset yet to be published under ``root``, lists."""
+
+    folder: str
+    root: str
+    description: Mapping[str, Any]
+    settings: TeachSettings
+    units: tuple[Unit, ...]
+    stage: str = STAGE
+
+    def open(self) -> TeachWorker:
+        return TeachWorker(self)
+
+
+def teacher_hash(settings: TeachSettings, description: Mapping[str, Any]) -> str:
+    """SHA-256 of the teacher's weights.
+
+    Raises ``RecipeError`` where nobody is named, ``CheckpointError`` and ``RowsError`` where they can teach no dataset of this description.
+    """
+    if settings.teacher is None:
+        raise RecipeError("teach.teacher names nobody: set it to a run of `speechmill train` on these tokens")
+    found = find(settings.teacher)
+    require_same_tokens(found, description)
+    theirs, ours = found.facts["recipe"]["talker"]["block"], description["masks"]["block"]
+    if theirs != ours:
+        raise RowsError(
+            f"{found.path}: a teacher of blocks of {theirs} cannot fill in masks of blocks of {ours} (mask.block)"
+        )
+    return found.facts["files"][f"{FILES['ema']}.safetensors"]["sha256"]
+
+
+def head_of(settings: TeachSettings) -> bytes:
+    """The frozen head, as safetensors: what turns kept states to logits."""
+    talker = _loaded(settings, "cpu")
+    return save({"weight": talker.head.weight.detach().clone(), "bias": talker.head.bias.detach().clone()})
+
+
+def _loaded(settings: TeachSettings, device: torch.device | str) -> Talker:
+    assert settings.teacher is not None, "the driver has seen to that"
+    return load_talker(settings.teacher, device=device)[0].requires_grad_(False)
+
+
+@dataclass
+class Tally:
+    """What a shard's trajectories add up to: cells by the iteration that decided them (0: given), and the sum of their log probabilities."""
+
+    cells_I: np.ndarray
+    sure_I: np.ndarray
+    utterances: int = 0
+
+    @classmethod
+    def empty(cls, iterations: int) -> Tally:
+        return cls(np.zeros(iterations + 1, np.int64), np.zeros(iterations + 1))
+
+    def take(self, arrays: Arrays) -> None:
+        step = arrays["step"].ravel()
+        self.cells_I += np.bincount(step, minlength=len(self.cells_I))
+        self.sure_I += np.bincount(step, arrays["sure"].ravel().astype(np.float64), minlength=len(self.sure_I))
+        self.utterances += 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"cells": self.cells_I.tolist(), "sure": [round(x, 3) for x in self.sure_I.tolist()]}
+
+
+def tally_of(made: Iterable[Receipt]) -> dict[str, list[float]]:
+    """What the trajectories of all receipts add up to: ``cells`` and ``sure`` by iteration."""
+    facts = [receipt.facts for receipt in made]
+    return {name: np.sum([f[name] for f in facts], axis=0).tolist() for name in ("cells", "sure")}
+
+
+def forget_outdated(taught: Store, masks: Store, units: Iterable[Unit]) -> int:
+    """Remove the receipts of side shards whose mask shard was made anew since, with other contents; returns how many."""
+    forgotten = 0
+    for unit in units:
+        side, own = read_receipt(taught, unit.index), read_receipt(masks, unit.index)
+        if side is not None and (own is None or side.facts["masks"] != own.files[0].sha256):
+            taught.remove(receipt_name(unit.index))
+            forgotten += 1
+    return forgotten
+
+
+@dataclass
+class TeachWorker:
+    """Holds the teacher, on the GPU of its process where there is one."""
+
+    job: TeachJob
+    device: torch.device = field(default_factory=lambda: device_of(0))
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """One thread on a processor, however it was started: with more of them sums differ in the last bit."""
+        s = self.job.settings
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+        return Teacher(_loaded(s, self.device), preset(s.policy), s.iterations, s.forced)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return Dataset(Store(self.job.root), self.job.description)
+
+    @cached_property
+    def reader(self) -> Reader:
+        return Reader(self.dataset, vocabulary_of(self.dataset), self.teacher.talker.settings.block)
+
+    def process(self, task: Task, beat: Beat) -> Made:
+        """The side shard of a unit; its outcomes are those of the token stage.
+
+        Raises :class:`TeachError` where an utterance would have to be left out: a side shard without it would lie beside other samples.
+        """
+        folders, unit = self.job.description["folders"], task.unit.index
+        tokens, masks = (read_receipt(self.dataset.store.sub(folders[stage]), unit) for stage in ("tokens", "masks"))
+        if tokens is None or masks is None:
+            raise TeachError(f"unit {unit} has no tokens, or no masks")
+        for position, (reason, error) in task.skip.items():
+            raise TeachError(f"teaching {tokens.outcomes[position].id!r} fails ({reason}: {error})")
+        first, end = task.only or (0, len(tokens.outcomes))
+        wanted = [outcome.id for outcome in tokens.outcomes[first:end] if outcome.status == "written"]
+        tally, samples = Tally.empty(self.job.settings.iterations), dict[str, dict[str, bytes]]()
+        for utterance_id, arrays in self._taught(unit, wanted, beat):
+            tally.take(arrays)
+            about = {"id": utterance_id, "views": len(arrays["step"]), "positions": arrays["step"].shape[1]}
+            members = {f"{name}.npy": npy.dump(array) for name, array in arrays.items()}
+            samples[utterance_id] = {"json": canonical(about), **members}
+        beat(end - first - len(wanted))
+        packed, stem = pack([(key_of(i), samples[i]) for i in wanted]), shard_stem(unit)
+        facts = {"beside": tokens.files[0].sha256, "masks": masks.files[0].sha256, **tally.to_json()}
+        return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, tokens.outcomes[first:end], facts)
+
+    def _taught(self, unit: int, wanted: list[str], beat: Beat) -> Iterator[tuple[str, Arrays]]:
+        """Id and arrays of each wanted utterance of a shard, like lengths together."""
+        s, block = self.job.settings, self.reader.block
+        masks = stored_masks(self.dataset, s.masks, block)
+        shard = self.dataset.shard(unit)
+        base = sum(entry["samples"] for entry in self.dataset.samples.shards[:unit])
+        rows: list[tuple[str, Row]] = []
+        for utterance_id in wanted:
+            place = shard.position(key_of(utterance_id))
+            if place is None:
+                raise TeachError(f"{shard.name} has no {key_of(utterance_id)}, which its receipt calls written")
+            rows.append((utterance_id, self.reader.noisy(base + place, masks, range(s.views))))
+        most = self.teacher.talker.settings.max_frames
+        fitting = [pair for pair in rows if max(len(pair[1].codes_LQ), len(pair[1].text_S)) <= most]
+        yield from ((i, self._untaught(row)) for i, row in rows if max(len(row.codes_LQ), len(row.text_S)) > most)
+        fitting.sort(key=lambda pair: len(pair[1].codes_LQ))
+        lengths = np.array([len(row.codes_LQ) for _, row in fitting])
+        bounds = cuts(lengths, max(s.batch_frames // s.views, 1))
+        for start, end in itertools.pairwise(bounds):
+            part = fitting[start:end]
+            batch = collate([row for _, row in part], self.reader.vocabulary, block).to(self.device)
+            arrays = self._arrays(batch)
+            yield from zip((i for i, _ in part), arrays, strict=True)
+            beat(len(part))
+
+    def _arrays(self, batch: Batch) -> Iterator[Arrays]:
+        """The arrays of each row of a batch."""
+        x, kept = batch.noised, self.job.settings.store
+        trace = self.teacher.trace(x, batch.text_NS, batch.states_N, hidden=kept != "states")
+        for row in range(len(batch)):
+            length = int(x.valid_NL[row].sum())
+            masked_VLQ = x.masked_NCLQ[row, :, :length]
+            yield {**_core(trace, row, length), **self._kept(trace, row, masked_VLQ)}
+
+    def _kept(self, trace: Trace, row: int, masked_VLQ: Tensor) -> Arrays:
+        """What the store keeps of the masked cells of a row."""
+        s, talker = self.job.settings, self.teacher.talker
+        if s.store == "states":
+            return {}
+        assert trace.hidden_NCLQD is not None
+        hidden_VLQD = trace.hidden_NCLQD[row, :, : masked_VLQ.shape[1]]
+        if s.store == "hidden":
+            return {"hidden": _numpy(hidden_VLQD[masked_VLQ].half())}
+        books_P = masked_VLQ.nonzero()[:, 2]
+        logits_PQC = talker.logits(hidden_VLQD[masked_VLQ])
+        ids_PK, logp_PK = top_k(logits_PQC[torch.arange(len(books_P)), books_P], min(s.k, logits_PQC.shape[-1]), s.tau)
+        return {"ids": _numpy(ids_PK).astype(np.uint16), "logp": _numpy(logp_PK.half())}
+
+    def _untaught(self, row: Row) -> Arrays:
+        """Of an utterance that the teacher has no positions for: no positions."""
+        s, d = self.job.settings, self.teacher.talker.settings.width
+        shape = (s.views, 0, row.codes_LQ.shape[1])
+        core = {
+            "step": np.zeros(shape, np.uint8),
+            "token": np.zeros(shape, np.uint16),
+            "sure": np.zeros(shape, np.float16),
+        }
+        k = min(s.k, self.reader.vocabulary.classes)
+        more: dict[str, Arrays] = {
+            "states": {},
+            "topk": {"ids": np.zeros((0, k), np.uint16), "logp": np.zeros((0, k), np.float16)},
+            "hidden": {"hidden": np.zeros((0, d), np.float16)},
+        }
+        return core | more[s.store]
+
+
+def _core(trace: Trace, row: int, length: int) -> Arrays:
+    step, token, sure = (x[row, :, :length] for x in (trace.step_NCLQ, trace.token_NCLQ, trace.sure_NCLQ))
+    return {"step": _numpy(step), "token": _numpy(token).astype(np.uint16), "sure": _numpy(sure.half())}
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy()

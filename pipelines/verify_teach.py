@@ -1,0 +1,160 @@
+"""Checks of what was taught: side shards against their receipts, keys and masked cells against what they lie beside; a unit is taught again.
+
+Which unit, a hash says. The teacher is looked for where ``run.json`` saw it; where it is gone, hashes, keys, shapes and masks are all that is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from manifests.fingerprint import draw, sha256
+from manifests.keys import key_of
+from manifests.receipt import Receipt, receipt_name, shard_stem
+from manifests.recipe import parse
+from manifests.settings.teach import TeachSettings
+from manifests.shards.reader import Sample, Shard
+from manifests.shards.scan import scan
+from pipelines.engine.contract import Task
+from pipelines.stages.s80_teach import STAGE, Tally, TeachJob, teacher_hash
+from pipelines.verify_findings import REMAKE, RERUN, Findings
+from pipelines.verify_inputs import RESTORE, check_files, load_receipt
+from pipelines.verify_samples import LEDGER, UnitChecked, check_index, check_keys
+from pipelines.verify_subject import RUN, Subject
+from training.errors import CheckpointError, RowsError
+from training.noise.grid import Grid
+from training.noise.packing import unpack
+from training.taught import HEAD
+
+
+@dataclass
+class TeachCheck:
+    """The checks of all units, and what they came by."""
+
+    subject: Subject
+    settings: TeachSettings
+    found: Findings
+    made: list[Receipt] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, subject: Subject, found: Findings) -> TeachCheck | None:
+        """None where the recipe asks for no teacher, or the description tells of none (which is a fault)."""
+        said, settings = subject.description.get(STAGE), subject.recipe.teach
+        agree = isinstance(said, dict) == (settings is not None)
+        found.require(agree, "dataset.json", "what it says of a teacher is not what its recipe asks for", RESTORE)
+        if settings is None or not isinstance(said, dict) or not agree:
+            return None
+        check = cls(subject, settings, found)
+        with found.guard(f"{check.folder}/{HEAD}", RERUN):
+            whole = sha256(subject.out.sub(check.folder).read(HEAD)) == said["head"]
+            found.require(whole, f"{check.folder}/{HEAD}", "is not the head that dataset.json names", REMAKE)
+        return check
+
+    @property
+    def folder(self) -> str:
+        return self.subject.folder(STAGE)
+
+    def check(self, unit: int, tokens: UnitChecked | None, masks: Receipt | None) -> None:
+        """All checks of one side shard, beside shards that were checked before."""
+        stem, where = shard_stem(unit), f"{self.folder}/{receipt_name(unit)}"
+        receipt = load_receipt(self.subject, STAGE, unit, self.found)
+        if receipt is None:
+            return
+        self.made.append(receipt)
+        check_index(self.subject, STAGE, stem, check_files(self.subject, STAGE, receipt, self.found), self.found)
+        if tokens is not None and masks is not None:
+            beside = {"beside": tokens.receipt.files[0].sha256, "masks": masks.files[0].sha256}
+            same = all(receipt.facts.get(name) == digest for name, digest in beside.items())
+            self.found.require(same, where, "lies beside other tokens or masks", LEDGER)
+            ends = receipt.outcomes == tokens.receipt.outcomes
+            self.found.require(ends, where, "its outcomes are not those of the tokens", LEDGER)
+        with self.found.guard(f"{self.folder}/{stem}.tar", REMAKE):
+            self._check_samples(unit, receipt)
+
+    def _check_samples(self, unit: int, receipt: Receipt) -> None:
+        where, stem, tally = (
+            f"{self.folder}/{shard_stem(unit)}.tar",
+            shard_stem(unit),
+            Tally.empty(self.settings.iterations),
+        )
+        shard, masks = (Shard(self.subject.store(stage), stem) for stage in (STAGE, "masks"))
+        check_keys(shard.keys, [key_of(o.id) for o in receipt.outcomes if o.status == "written"], where, self.found)
+        for i, sample in enumerate(shard):
+            with self.found.guard(where, REMAKE, sample.key):
+                tally.take(dict(sample.arrays))
+                for fault in self._faults(sample, masks[i]):
+                    self.found.add(where, fault, REMAKE, sample.key)
+        facts = {name: receipt.facts.get(name) for name in ("cells", "sure")}
+        self.found.require(facts == tally.to_json(), where, "does not add up to what its receipt states", REMAKE)
+
+    def _faults(self, sample: Sample, beside: Sample) -> Iterator[str]:
+        arrays, meta = sample.arrays, beside.meta
+        kept = {"states": set(), "topk": {"ids", "logp"}, "hidden": {"hidden"}}[self.settings.store]
+        if set(arrays) != {"step", "token", "sure"} | kept:
+            yield f"has {', '.join(sorted(arrays))}"
+            return
+        masked_VLQ = unpack(
+            beside.arrays[self.settings.masks], Grid(meta["frames"], meta["codebooks"], meta["block"])
+        ).masked_VLQ
+        if arrays["step"].shape[1] and not np.array_equal(arrays["step"] > 0, masked_VLQ[: self.settings.views]):
+            yield "the cells that were decided are not those that were masked"
+        cells = int((arrays["step"] > 0).sum())
+        for name in kept:
+            if len(arrays[name]) != cells:
+                yield f"{name}.npy holds {len(arrays[name])} cells, not {cells}"
+        if arrays["step"].max(initial=0) > self.settings.iterations:
+            yield f"an iteration {arrays['step'].max()} of {self.settings.iterations}"
+
+    def teach_again(self) -> None:
+        """The unit with the lowest draw through the teacher once more, byte for byte; a note where the teacher is not there."""
+        written = [r for r in self.made if any(o.status == "written" for o in r.outcomes)]
+        if not written:
+            return
+        receipt = min(written, key=lambda r: draw("verify", STAGE, r.unit))
+        job = self._job()
+        if isinstance(job, str):
+            self.found.notes.append(f"nothing was taught again: {job}")
+            return
+        stem = shard_stem(receipt.unit)
+        where = f"{self.folder}/{stem}.tar"
+        with self.found.guard(where, REMAKE):
+            tar = job.open().process(Task(self.subject.units[receipt.unit]), lambda _: None).files[f"{stem}.tar"]
+            stored = self.subject.store(STAGE).read(f"{stem}.tar")
+            remedy = f"{REMAKE} (on another kind of processor sums may differ in the last bit)"
+            for key, names in _different(tar, stored).items():
+                self.found.add(where, f"taught again it differs in {', '.join(names)}", remedy, key)
+
+    def _job(self) -> TeachJob | str:
+        """What taught it, to be opened again; or why that cannot be."""
+        run = self.subject.run()
+        if run is None:
+            return f"no {RUN}: where the teacher lies is not known"
+        described = parse(run["recipe"], RUN).teach
+        teacher = None if described is None else described.teacher
+        settings = self.settings.model_copy(update={"teacher": teacher})
+        if teacher is None:
+            return f"{RUN} names no teacher"
+        try:
+            if teacher_hash(settings, self.subject.description) != self.subject.description[STAGE]["teacher"]:
+                return f"{teacher} has other weights by now"
+        except (CheckpointError, RowsError) as error:
+            return str(error)
+        root, units = self.subject.out.root, self.subject.units
+        return TeachJob(self.subject.store(STAGE).root, root, self.subject.description, settings, units)
+
+
+def _different(one: bytes, other: bytes) -> dict[str, list[str]]:
+    """Extensions of the members in which two tars differ, by key."""
+    members = [
+        {key: {e: tar[start : start + size] for e, (start, size) in rows.items()} for key, rows in scan(tar, "tar")}
+        for tar in (one, other)
+    ]
+    found = {}
+    for key in members[0] | members[1]:
+        ours, theirs = (made.get(key, {}) for made in members)
+        names = sorted(e for e in ours.keys() | theirs.keys() if ours.get(e) != theirs.get(e))
+        if names:
+            found[key] = names
+    return found

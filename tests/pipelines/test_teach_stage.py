@@ -1,0 +1,375 @@
+"""The teach stage: trajectories beside the tokens, renamed by the teacher's weights, and learned from as from the teacher itself."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from manifests.dataset import Dataset, DatasetError
+from manifests.fingerprint import canonical, pretty
+from manifests.receipt import FileEntry, read_receipt, receipt_name, receipts, shard_stem, write_receipt
+from manifests.recipe import RecipeError, parse
+from manifests.shards import npy
+from manifests.shards.reader import Shard, ShardError
+from manifests.shards.writer import pack
+from manifests.storage import Store
+from manifests.training_recipe import TrainingRecipe
+from manifests.training_recipe import parse as parse_training
+from pipelines.data import Result, opened
+from pipelines.engine.contract import Task
+from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker, tally_of
+from pipelines.stages.s90_dataset import shard_entry
+from pipelines.verify import verify
+from pipelines.verify_subject import Subject
+from tests.small_corpus import write_corpus
+from training.batches import Share
+from training.course import prepare
+from training.distributed import Ranks
+from training.errors import CheckpointError, RowsError
+from training.loading import load_talker
+from training.losses import top_k
+from training.objective import loss_of
+from training.policies import preset
+from training.run import Job, train
+from training.teacher import teacher_of
+from training.trajectory import Teacher
+
+torch.set_num_threads(1)
+BLOCK = 8
+TALKER = {"layers": 1, "width": 32, "heads": 2, "ffn": 64, "block": BLOCK, "anchors": 4}
+SETS = {
+    "hard": {"views": 3, "mix": [{"noise": "hierarchical", "full": 0.5}]},
+    "soft": {"views": 1, "mix": [{"noise": "bernoulli"}]},
+}
+TEACH = {"masks": "hard", "views": 2, "iterations": 3}
+
+
+def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result:
+    recipe = parse({
+        "corpus": {"layout": "table", "root": str(corpus)}, "plan": {"unit_seconds": 6}, "run": {"workers": 0},
+        "speech": {"codebook_size": 32, "fit_seconds": 20}, "text": {"vocab_size": 300},
+        "mask": {"block": BLOCK, "sets": SETS}, **({} if teach is None else {"teach": {**TEACH, **teach}}),
+    })  # fmt: skip
+    with opened(recipe, str(out), Console(quiet=True)) as data:
+        return data()
+
+
+def training(teacher: Path | None = None, **distillation: Any) -> TrainingRecipe:
+    """A recipe of one step: plain, or learning from a teacher."""
+    one: dict[str, Any] = {"name": "only", "layout": "two_stream", "masks": "hard", "copies": 2, "steps": 1}
+    more = {} if teacher is None else {"start": str(teacher)}
+    if distillation:
+        one |= {"loss": "distillation", "distillation": distillation}
+    return parse_training({
+        "name": "t", "talker": TALKER,
+        "train": {"stages": [one], "validation": {"every": 0}, "batch_frames": 200, "precision": "fp32", **more},
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(output without teaching, corpus)."""
+    folder = tmp_path_factory.mktemp("made")
+    corpus = write_corpus(folder / "corpus", 12)
+    make(folder / "out", corpus)
+    return folder / "out", corpus
+
+
+@pytest.fixture(scope="module")
+def teacher(plain: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "teacher"
+    train(Job(training(), str(plain[0]), str(run)), Ranks(), lambda: False, Console(quiet=True))
+    return run
+
+
+@pytest.fixture(scope="module")
+def taught(plain: tuple[Path, Path], teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An output for each store."""
+    made = {}
+    for store in ("states", "topk", "hidden"):
+        made[store] = Path(shutil.copytree(plain[0], tmp_path_factory.mktemp(store) / "out"))
+        make(made[store], plain[1], {"teacher": str(teacher), "store": store, "k": 33})
+    return made
+
+
+# What it makes
+
+
+def test_it_lies_beside_the_tokens_and_leaves_them_as_they_were(
+    plain: tuple[Path, Path], taught: dict[str, Path]
+) -> None:
+    for out in taught.values():
+        data = Dataset.open(str(out))
+        assert [s.key for s in data.side("teach")] == [s.key for s in data]
+        assert data.description["tokens"] == Dataset.open(str(plain[0])).description["tokens"]
+        assert data.description["teach"]["folder"] == data.description["folders"]["teach"]
+
+
+def test_every_masked_cell_is_decided_once_in_the_teachers_order(taught: dict[str, Path], teacher: Path) -> None:
+    """The stored arrays are those of the teacher itself, utterance by utterance."""
+    data = Dataset.open(str(taught["hidden"]))
+    stage = prepare(training(), data, None, Share()).course.stages[0]
+    own = Teacher(load_talker(teacher)[0], preset("even"), 3)
+    for i, sample in enumerate(data.side("teach")):
+        assert stage.masks is not None
+        batch = stage.batch([i])
+        trace = own.trace(batch.noised, batch.text_NS, batch.states_N, hidden=True)
+        arrays = sample.arrays
+        np.testing.assert_array_equal(arrays["step"] > 0, batch.noised.masked_NCLQ[0].numpy())
+        np.testing.assert_array_equal(arrays["step"], trace.step_NCLQ[0].numpy())
+        np.testing.assert_array_equal(arrays["token"], trace.token_NCLQ[0].numpy())
+        np.testing.assert_allclose(arrays["sure"], trace.sure_NCLQ[0].detach().numpy(), atol=0.02)
+        assert trace.hidden_NCLQD is not None
+        hidden_MD = trace.hidden_NCLQD[0][torch.from_numpy(arrays["step"] > 0)].detach()
+        np.testing.assert_allclose(arrays["hidden"], hidden_MD.numpy(), atol=0.01)
+
+
+def test_top_k_keeps_the_likeliest_classes(taught: dict[str, Path]) -> None:
+    hidden, kept = (Dataset.open(str(taught[store])) for store in ("hidden", "topk"))
+    head = teacher_of(training(stored=True), training(stored=True).train.stages[0], hidden)
+    for one, other in zip(hidden.side("teach"), kept.side("teach"), strict=True):
+        logits_MC = head.head(torch.from_numpy(one.arrays["hidden"].astype(np.float32))[:, None])[:, 0]  # type: ignore[union-attr]
+        _, logp_MK = top_k(logits_MC, 33, 2.0)
+        np.testing.assert_allclose(other.arrays["logp"], logp_MK.numpy(), atol=0.02)
+        assert other.arrays["ids"].shape == logp_MK.shape
+
+
+def test_receipts_add_up_the_iterations(taught: dict[str, Path]) -> None:
+    data = Dataset.open(str(taught["states"]))
+    folder, units = data.description["folders"]["teach"], len(data.description["teach"]["shards"])
+    found = tally_of(receipts(data.store.sub(folder), units))
+    steps = np.concatenate([s.arrays["step"].ravel() for s in data.side("teach")])
+    assert found["cells"] == np.bincount(steps, minlength=4).tolist()
+    assert found["sure"][0] == 0 > max(found["sure"][1:])
+
+
+# Again
+
+
+def test_a_rerun_has_nothing_to_do_and_a_lost_shard_comes_back_the_same(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(taught["topk"], tmp_path / "out"))
+    again = {"teacher": str(teacher), "store": "topk", "k": 33}
+    assert make(out, plain[1], again).nothing_to_do
+    before = {p.name: p.read_bytes() for p in out.glob("teach-*/shard-*")}
+    store = Store(str(next(out.glob("teach-*"))))
+    store.remove(receipt_name(1))
+    assert make(out, plain[1], again).did["teach"] == 1
+    assert {p.name: p.read_bytes() for p in out.glob("teach-*/shard-*")} == before
+
+
+def test_another_teacher_has_a_folder_of_its_own(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", Path(shutil.copytree(taught["states"], tmp_path / "out"))
+    made = training(teacher)
+    train(Job(made, str(out), str(run)), Ranks(), lambda: False, Console(quiet=True))
+    make(out, plain[1], {"teacher": str(run), "store": "states"})
+    one, other = (Dataset.open(str(o)).description["teach"] for o in (taught["states"], out))
+    assert one["teacher"] != other["teacher"]
+    assert one["folder"] != other["folder"]
+
+
+def test_where_the_teacher_lies_decides_nothing(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    moved, out = shutil.copytree(teacher, tmp_path / "elsewhere"), shutil.copytree(taught["states"], tmp_path / "out")
+    assert make(Path(out), plain[1], {"teacher": str(moved), "store": "states", "k": 33}).nothing_to_do
+
+
+# Learning
+
+
+@pytest.mark.parametrize("store", ["states", "hidden", "topk"])
+def test_what_was_recorded_teaches_as_the_teacher_does(taught: dict[str, Path], teacher: Path, store: str) -> None:
+    """One gradient, whoever keeps what: exact from states; of all classes, or of final states, but for rounding to 16 bits."""
+    live = training(teacher, iterations=3, alpha=1.0)
+    stored = training(teacher, stored=True, alpha=1.0)
+    expected, found = gradient(taught[store], live), gradient(taught[store], stored)
+    close = {"states": 1e-6, "hidden": 2e-3, "topk": 2e-2}[store]
+    assert float((found - expected).norm() / expected.norm()) < close
+
+
+def gradient(out: Path, recipe: TrainingRecipe) -> torch.Tensor:
+    data, stage = Dataset.open(str(out)), recipe.train.stages[0]
+    teaching = teacher_of(recipe, stage, data)
+    torch.manual_seed(1)
+    talker = load_talker(str(recipe.train.start))[0].requires_grad_(True)
+    with torch.no_grad():
+        talker.head.weight.add_(torch.randn_like(talker.head.weight) * 0.1)  # no longer its teacher
+    # views beyond those taught are none of the stored stage's: step 0 sees the first ones in both
+    (batch,) = prepare(recipe, data, None, Share()).course[0]
+    loss_of(talker, talker, batch, stage, teaching).mean().backward()
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in talker.parameters()])
+
+
+def test_a_run_learns_from_what_was_recorded(taught: dict[str, Path], teacher: Path, tmp_path: Path) -> None:
+    for store, out in taught.items():
+        made = training(teacher, stored=True)
+        outcome = train(Job(made, str(out), str(tmp_path / store)), Ranks(), lambda: False, Console(quiet=True))
+        assert outcome.finished
+
+
+# Refusals
+
+
+def test_nobody_cannot_teach(plain: tuple[Path, Path]) -> None:
+    with pytest.raises(RecipeError, match=r"teach\.teacher names nobody"):
+        make(*plain, teach={})
+
+
+@pytest.mark.parametrize(("teach", "said"), [({"masks": "none"}, "names none"), ({"views": 4}, "has 3 views, not 4")])
+def test_masks_that_are_not_there_cannot_be_taught(plain: tuple[Path, Path], teach: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        make(*plain, teach={"teacher": "anybody", **teach})
+
+
+def test_a_teacher_of_other_blocks_is_refused(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    other = parse_training({
+        "name": "ar", "talker": {**TALKER, "block": 4},
+        "train": {"stages": [{"name": "only", "layout": "autoregressive", "steps": 1}], "validation": {"every": 0}},
+    })  # fmt: skip
+    train(Job(other, str(plain[0]), str(tmp_path)), Ranks(), lambda: False, Console(quiet=True))
+    with pytest.raises(RowsError, match="blocks of 4 cannot fill in masks of blocks of 8"):
+        make(*plain, teach={"teacher": str(tmp_path)})
+
+
+def test_a_dataset_without_a_teacher_is_named(plain: tuple[Path, Path], teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="has no teach"):
+        train(
+            Job(training(teacher, stored=True), str(plain[0]), str(tmp_path)),
+            Ranks(),
+            lambda: False,
+            Console(quiet=True),
+        )
+
+
+def test_states_of_another_teacher_are_refused(
+    taught: dict[str, Path], plain: tuple[Path, Path], teacher: Path, tmp_path: Path
+) -> None:
+    train(Job(training(teacher), str(plain[0]), str(tmp_path)), Ranks(), lambda: False, Console(quiet=True))
+    made = training(tmp_path, stored=True)
+    with pytest.raises(CheckpointError, match="not the teacher whose trajectories were recorded"):
+        teacher_of(made, made.train.stages[0], Dataset.open(str(taught["states"])))
+
+
+def test_a_head_that_was_changed_is_refused(taught: dict[str, Path], teacher: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(taught["hidden"], tmp_path / "out"))
+    head = next(out.glob("teach-*/head.safetensors"))
+    head.write_bytes(head.read_bytes()[:-4] + b"\0\0\0\1")
+    made = training(teacher, stored=True)
+    with pytest.raises(CheckpointError, match=r"head\.safetensors: not the head"):
+        teacher_of(made, made.train.stages[0], Dataset.open(str(out)))
+
+
+def test_likeliest_classes_of_another_temperature_are_refused(taught: dict[str, Path], teacher: Path) -> None:
+    made = training(teacher, stored=True, tau=1.0)
+    with pytest.raises(RowsError, match="kept at tau 2, the recipe says 1"):
+        prepare(made, Dataset.open(str(taught["topk"])), None, Share())
+
+
+def test_targets_of_other_masks_are_named(taught: dict[str, Path], teacher: Path) -> None:
+    data = Dataset.open(str(taught["states"]))
+    stage = prepare(training(teacher, stored=True), data, None, Share()).course.stages[0]
+    assert stage.targets is not None
+    sample = data.side("teach")[0]
+    with pytest.raises(ShardError, match=f"{sample.key}: the teacher saw other masks"):
+        stage.targets.of(0, sample.arrays["step"] == 0, (0, 1))
+
+
+def test_an_utterance_that_cannot_be_taught_stops_its_unit(taught: dict[str, Path], teacher: Path) -> None:
+    """Side shards hold what the token shards hold: nothing is left out in silence."""
+    subject = Subject.open(str(taught["states"]))
+    description = dict(Dataset.open(str(taught["states"])).description)
+    settings = parse(
+        {"corpus": {"layout": "demo"}, "mask": {"sets": SETS}, "teach": {**TEACH, "teacher": str(teacher)}}
+    ).teach
+    assert settings is not None
+    job = TeachJob(subject.store("teach").root, subject.out.root, description, settings, subject.units)
+    receipt = read_receipt(subject.store("tokens"), 0)
+    assert receipt is not None
+    with pytest.raises(TeachError, match=f"teaching '{receipt.outcomes[0].id}' fails"):
+        job.open().process(Task(subject.units[0], skip={0: ("crash", "it died")}), lambda _: None)
+
+
+# Verifying
+
+
+def faults(out: Path) -> list[str]:
+    return [str(fault) for fault in verify(str(out)).faults]
+
+
+def test_verify_finds_nothing_and_teaches_a_unit_again(
+    taught: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[int] = []
+    process = TeachWorker.process
+    monkeypatch.setattr(TeachWorker, "process", lambda *a: (again.append(a[1].unit.index), process(*a))[1])
+    for out in taught.values():
+        verdict = verify(str(out))
+        assert verdict.faults == ()
+        assert not [note for note in verdict.notes if "taught" in note]
+    assert len(again) == 3
+
+
+def test_verify_says_where_the_teacher_is_gone(taught: dict[str, Path], teacher: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(taught["states"], tmp_path / "out"))
+    text = (out / "run.json").read_text()
+    (out / "run.json").write_text(text.replace(str(teacher), str(tmp_path / "gone")))
+    assert any("nothing was taught again" in note for note in verify(str(out)).notes)
+
+
+def test_verify_names_an_utterance_whose_steps_were_changed(taught: dict[str, Path], tmp_path: Path) -> None:
+    """The receipt and dataset.json agree with the shard: only the teacher itself can tell."""
+    out = Path(shutil.copytree(taught["states"], tmp_path / "out"))
+    for unit in range(len(Dataset.open(str(out)).description["teach"]["shards"])):
+        exchange_steps(out, unit)
+    found = faults(out)
+    assert any("taught again it differs in step.npy" in fault for fault in found)
+
+
+def exchange_steps(out: Path, unit: int) -> None:
+    """The first sample's iterations 1 and 2 change places; hashes and sums are made to fit."""
+    data = Dataset.open(str(out))
+    store = data.store.sub(data.description["teach"]["folder"])
+    shard = Shard(store, shard_stem(unit))
+    samples, tally = [], Tally.empty(3)
+    for i, sample in enumerate(shard):
+        arrays = dict(sample.arrays)
+        if i == 0:
+            step = arrays["step"]
+            arrays["step"] = np.where(step == 1, 2, np.where(step == 2, 1, step)).astype(np.uint8)
+        tally.take(arrays)
+        members = {f"{name}.npy": npy.dump(array) for name, array in arrays.items()}
+        samples.append((sample.key, {"json": canonical(sample.meta), **members}))
+    packed, stem, receipt = pack(samples), shard_stem(unit), read_receipt(store, unit)
+    assert receipt is not None
+    store.publish(f"{stem}.tar", packed.tar)
+    store.publish(f"{stem}.idx", packed.index)
+    files = tuple(
+        FileEntry(f"{stem}.{end}", len(part), digest)
+        for end, part, digest in (("tar", packed.tar, packed.sha256), ("idx", packed.index, packed.index_sha256))
+    )
+    made = replace(receipt, files=files, facts={**receipt.facts, **tally.to_json()})
+    write_receipt(store, made)
+    value = dict(data.description)
+    value["teach"] = {**value["teach"], "shards": [*value["teach"]["shards"]]}
+    value["teach"]["shards"][unit] = shard_entry(made)
+    data.store.publish("dataset.json", pretty(value))
+
+
+def test_verify_finds_damage_by_hash(taught: dict[str, Path], tmp_path: Path) -> None:
+    out = Path(shutil.copytree(taught["hidden"], tmp_path / "out"))
+    tar = next(out.glob("teach-*/shard-000000.tar"))
+    data = bytearray(tar.read_bytes())
+    data[len(data) // 2] ^= 1
+    tar.write_bytes(data)
+    assert any("shard-000000.tar: its SHA-256" in fault for fault in faults(out))

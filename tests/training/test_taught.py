@@ -1,0 +1,73 @@
+"""What was recorded of a teacher teaches as the teacher itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training import tiny
+from tests.training.test_distillation import batch, gradient, settings, teacher_of
+from training.batches import Batch
+from training.losses import top_k
+from training.taught import StoredHidden, StoredTopK, Targets, Teaching, collated, of_positions
+from training.trajectory import Replayed, Teacher
+
+
+def recorded(one: Batch, teacher: Teacher, store: str, k: int, tau: float) -> tuple[Batch, Teaching]:
+    """The batch with what a store keeps of it, and who reads it."""
+    trace = teacher.trace(one.noised, one.text_NS, one.states_N, hidden=True)
+    assert trace.hidden_NCLQD is not None
+    masked_NCLQ, talker, v = trace.step_NCLQ > 0, teacher.talker, teacher.talker.vocabulary
+    hidden_MD = trace.hidden_NCLQD[masked_NCLQ]
+    kept: dict[str, Tensor] = {"hidden": hidden_MD}
+    if store == "topk":
+        logits_MC = talker.logits(hidden_MD)[torch.arange(len(hidden_MD)), masked_NCLQ.nonzero()[:, 3]]
+        kept = dict(zip(("ids", "logp"), top_k(logits_MC, k, tau), strict=True))
+    head = StoredHidden(talker.head.weight.view(v.codebooks, v.classes, -1), talker.head.bias.view(v.codebooks, -1))
+    who = {"states": Replayed(teacher), "hidden": head, "topk": StoredTopK()}[store]
+    return replace(one, targets=Targets(trace.step_NCLQ, trace.token_NCLQ, kept)), who
+
+
+@pytest.mark.parametrize("store", ["states", "hidden", "topk"])
+@pytest.mark.parametrize("layout", ["two_stream", "single_stream"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+@pytest.mark.parametrize("kl", ["reverse", "forward"])
+def test_the_three_stores_have_the_gradient_of_the_teacher(store: str, layout: str, codebooks: int, kl: str) -> None:
+    """In float64, with all classes kept: nothing but rounding is between them."""
+    talker, teacher = tiny.talker(codebooks), teacher_of(tiny.talker(codebooks, seed=1), 3)
+    how, one = settings(layout, kl=kl, tau=1.5, floor=-60.0), batch(talker)
+    told, who = recorded(one, teacher, store, talker.vocabulary.classes, 1.5)
+    torch.testing.assert_close(gradient(talker, told, how, who), gradient(talker, one, how, teacher))
+
+
+def test_few_classes_have_another_gradient() -> None:
+    """The student is not told what its teacher thinks of the others."""
+    talker, teacher = tiny.talker(), teacher_of(tiny.talker(seed=1), 3)
+    how, one = settings(tau=1.5), batch(talker)
+    told, who = recorded(one, teacher, "topk", 2, 1.5)
+    apart = gradient(talker, told, how, who) - gradient(talker, one, how, teacher)
+    assert apart.norm() > 1e-3
+
+
+def test_cells_find_their_positions_and_codebooks() -> None:
+    masked_NCLQ = torch.tensor([[[[True, False], [False, False], [True, True]]]])
+    kept_MX = torch.tensor([[1.0], [2.0], [3.0]])
+    picked_NR = torch.tensor([[True, False, True]])
+    assert of_positions(kept_MX, masked_NCLQ, picked_NR).tolist() == [[[1], [0]], [[2], [3]]]
+
+
+def test_rows_of_unequal_length_lie_side_by_side() -> None:
+    def row(length: int, first: int) -> dict[str, Tensor]:
+        step = torch.arange(length).view(1, length, 1) % 3
+        cells = int((step > 0).sum())
+        return {"step": step, "token": step + 5, "hidden": torch.arange(first, first + cells)[:, None]}
+
+    rows = [{name: x.numpy() for name, x in row(*shape).items()} for shape in ((4, 0), (2, 10))]
+    found = collated(rows, 4)
+    assert found.step_NCLQ[:, 0, :, 0].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
+    assert found.token_NCLQ[:, 0, :, 0].tolist() == [[5, 6, 7, 5], [5, 6, 0, 0]]
+    assert found.kept["hidden"][:, 0].tolist() == [0, 1, 10]
+    assert len(found.kept["hidden"]) == int((found.step_NCLQ > 0).sum())
