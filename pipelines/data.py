@@ -148,6 +148,7 @@ class DataRun:
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
+        self._check_teacher()
         root = self.corpus_root(did)
         self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
         cuts, plan, units = self.planned(root, did)
@@ -165,6 +166,13 @@ class DataRun:
         value |= self.taught(value, units, did)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
         return Result(value, did, time.monotonic() - started)
+
+    def _check_teacher(self) -> None:
+        """A teacher that is not there is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""
+        if self.recipe.teach is not None:
+            from pipelines.stages.s80_teach import teacher_of
+
+            teacher_of(self.recipe.teach)
 
     def _masks(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
         """What a reader must know of the masks."""

@@ -23,7 +23,7 @@ from pipelines.stages.s30_plan import read_plan
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks")
+CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,15 @@ class _Look:
 
     def folders(self) -> dict[str, str]:
         """The folder of each stage: what ``dataset.json`` names, else the one whose receipts are the newest."""
+        named: dict[str, str] = {}
         try:
-            return dict(read_description(self.out)["folders"])
+            named = dict(read_description(self.out)["folders"])
         except (DatasetError, KeyError, TypeError, ValueError) as error:
             if self.out.exists("dataset.json"):
                 self.faults.append(f"dataset.json: {error}")
         names = self.out.list()
-        candidates = {stage: [n for n in names if n.startswith(f"{stage}-")] for stage in STAGES}
-        return {stage: max(found, key=self._newest) for stage, found in candidates.items() if found}
+        candidates = {s: [n for n in names if n.startswith(f"{s}-")] for s in STAGES if s not in named}
+        return {**{stage: max(found, key=self._newest) for stage, found in candidates.items() if found}, **named}
 
     def _newest(self, folder: str) -> float:
         started = [float(r.made.get("started", 0.0)) for r in self.receipts(folder)]
@@ -165,12 +166,12 @@ class _Look:
         """The receipts of the plan's units in a stage's folder."""
         return [r for r in self.receipts(folder) if r.unit < len(units)] if folder is not None else []
 
-    def wants_masks(self, folders: Mapping[str, str]) -> bool:
-        """Whether masks are part of it: by what is there, else by the recipe of the run; before any run, they are."""
-        if "masks" in folders or not self.out.exists("run.json"):
-            return True
+    def wants(self, stage: str, block: str, folders: Mapping[str, str], before: bool) -> bool:
+        """Whether a stage is part of it: by what is there, else by a block of the run's recipe; ``before`` any run."""
+        if stage in folders or not self.out.exists("run.json"):
+            return stage in folders or before
         try:
-            return orjson.loads(self.out.read("run.json"))["recipe"].get("mask") is not None
+            return orjson.loads(self.out.read("run.json"))["recipe"].get(block) is not None
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.faults.append(f"run.json: {error}")
             return False
@@ -188,17 +189,28 @@ def status(root: str) -> Status:
     look = _Look(Store(root), [])
     folders = look.folders()
     units = look.plan(folders.get("plan"))
-    made, masks = (look.units_made(folders.get(stage), units or ()) for stage in ("tokens", "masks"))
+    made = look.units_made(folders.get("tokens"), units or ())
     ingested = look.has_cuts()
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
-        *([_of_units("masks", folders.get("masks"), units or (), masks)] if look.wants_masks(folders) else []),
+        *_side(look, "masks", "mask", folders, units, before=True),
+        *_side(look, "teach", "teach", folders, units, before=False),
     )
     finished = not look.faults and look.out.exists("dataset.json")
     return Status(root, finished, stages, _ledger(look, units, made), _hours(made), tuple(look.faults))
+
+
+def _side(
+    look: _Look, stage: str, block: str, folders: Mapping[str, str], units: tuple[Unit, ...] | None, before: bool
+) -> list[StageStatus]:
+    """A stage that the recipe may ask for."""
+    if not look.wants(stage, block, folders, before):
+        return []
+    folder = folders.get(stage)
+    return [_of_units(stage, folder, units or (), look.units_made(folder, units or ()))]
 
 
 def _ledger(look: _Look, units: tuple[Unit, ...] | None, made: list[Receipt]) -> Ledger | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +25,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     if "masks" in value:
         sets = ", ".join(f"{about['views']} {name}" for name, about in value["masks"]["sets"].items())
         console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
+    if "teach" in value:
+        console.print(taught(value))
     ledger = value["ledger"]
     filtered, quarantined = sum(ledger["filtered"].values()), sum(ledger["quarantined"].values())
     console.print(
@@ -34,3 +39,26 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
     if "://" not in out:
         console.print(f"report: {out}/report/index.html")
+
+
+HOURS = (6_000, 100_000)  # the paper's corpus, and the one after it
+
+
+def taught(value: Mapping[str, Any]) -> str:
+    """What a dataset's trajectories are, and what they would take for more hours of speech."""
+    about, hours = value["teach"], sum(amounts["seconds"] for amounts in value["splits"].values()) / 3600
+    each = sum(shard["bytes"] for shard in about["shards"]) / max(hours, 1e-9)
+    more = ", ".join(f"{size(each * count)} for {count:,} h" for count in HOURS)
+    return (
+        f"taught: {about['views']} views of {about['masks']} in {about['iterations']} iterations by {about['teacher'][:12]}; "
+        f"store {about['store']}: {size(each)} an hour of speech, {more}"
+    )
+
+
+def size(count: float) -> str:
+    """Bytes for people: three figures and a unit."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} PB"

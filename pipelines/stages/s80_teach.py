@@ -38,7 +38,7 @@ from manifests.shards.writer import pack
 from manifests.storage import Store
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from training.batches import Batch, collate, cuts
-from training.checkpoint import find
+from training.checkpoint import Checkpoint, find
 from training.course import vocabulary_of
 from training.distributed import device_of
 from training.errors import RowsError
@@ -74,14 +74,19 @@ class TeachJob:
         return TeachWorker(self)
 
 
+def teacher_of(settings: TeachSettings) -> Checkpoint:
+    """Who teaches. Raises ``RecipeError`` where nobody is named, ``CheckpointError`` where nobody is there."""
+    if settings.teacher is None:
+        raise RecipeError("teach.teacher names nobody: set it to a run of `speechmill train` on these tokens")
+    return find(settings.teacher)
+
+
 def teacher_hash(settings: TeachSettings, description: Mapping[str, Any]) -> str:
     """SHA-256 of the teacher's weights.
 
-    Raises ``RecipeError`` where nobody is named, ``CheckpointError`` and ``RowsError`` where they can teach no dataset of this description.
+    Raises what :func:`teacher_of` does, and ``CheckpointError`` and ``RowsError`` where they can teach no dataset of this description.
     """
-    if settings.teacher is None:
-        raise RecipeError("teach.teacher names nobody: set it to a run of `speechmill train` on these tokens")
-    found = find(settings.teacher)
+    found = teacher_of(settings)
     require_same_tokens(found, description)
     theirs, ours = found.facts["recipe"]["talker"]["block"], description["masks"]["block"]
     if theirs != ours:

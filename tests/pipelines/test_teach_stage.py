@@ -26,6 +26,9 @@ from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker, tally_of
 from pipelines.stages.s90_dataset import shard_entry
+from pipelines.status import status
+from pipelines.summary import size
+from pipelines.summary import taught as summary
 from pipelines.verify import verify
 from pipelines.verify_subject import Subject
 from tests.small_corpus import write_corpus
@@ -150,6 +153,33 @@ def test_receipts_add_up_the_iterations(taught: dict[str, Path]) -> None:
     assert found["sure"][0] == 0 > max(found["sure"][1:])
 
 
+# What is said of it
+
+
+def test_status_counts_its_units(plain: tuple[Path, Path], taught: dict[str, Path]) -> None:
+    assert "teach" not in {stage.stage for stage in status(str(plain[0])).stages}
+    (stage,) = (stage for stage in status(str(taught["topk"])).stages if stage.stage == "teach")
+    assert stage.done == stage.units == len(Dataset.open(str(taught["topk"])).description["teach"]["shards"])
+
+
+def test_the_summary_foretells_what_more_hours_take(taught: dict[str, Path]) -> None:
+    """100,000 hours of a store take their share of what is there."""
+    for store, out in taught.items():
+        value = Dataset.open(str(out)).description
+        seconds = sum(amounts["seconds"] for amounts in value["splits"].values())
+        there = sum(path.stat().st_size for path in out.glob("teach-*/shard-*.tar"))
+        said = summary(value)
+        assert f"store {store}" in said
+        assert said.endswith(f"{size(there * 100_000 * 3600 / seconds)} for 100,000 h")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 B"), (999, "999 B"), (1_000, "1 kB"), (7.46e10, "74.6 GB"), (2e15, "2 PB")]
+)
+def test_sizes_have_three_figures(count: float, said: str) -> None:
+    assert size(count) == said
+
+
 # Again
 
 
@@ -221,9 +251,13 @@ def test_a_run_learns_from_what_was_recorded(taught: dict[str, Path], teacher: P
 # Refusals
 
 
-def test_nobody_cannot_teach(plain: tuple[Path, Path]) -> None:
+def test_nobody_cannot_teach_and_nothing_is_touched(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    before = (plain[0] / "run.json").read_bytes()
     with pytest.raises(RecipeError, match=r"teach\.teacher names nobody"):
         make(*plain, teach={})
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        make(*plain, teach={"teacher": str(tmp_path)})
+    assert (plain[0] / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("teach", "said"), [({"masks": "none"}, "names none"), ({"views": 4}, "has 3 views, not 4")])
@@ -239,7 +273,7 @@ def test_a_teacher_of_other_blocks_is_refused(plain: tuple[Path, Path], tmp_path
     })  # fmt: skip
     train(Job(other, str(plain[0]), str(tmp_path)), Ranks(), lambda: False, Console(quiet=True))
     with pytest.raises(RowsError, match="blocks of 4 cannot fill in masks of blocks of 8"):
-        make(*plain, teach={"teacher": str(tmp_path)})
+        make(Path(shutil.copytree(plain[0], tmp_path / "out")), plain[1], teach={"teacher": str(tmp_path)})
 
 
 def test_a_dataset_without_a_teacher_is_named(plain: tuple[Path, Path], teacher: Path, tmp_path: Path) -> None:
