@@ -16,10 +16,10 @@ What it is a function of: tokens, masks, settings, and the teacher's weights, wh
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -194,29 +194,46 @@ class TeachWorker:
         return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, tokens.outcomes[first:end], facts)
 
     def _taught(self, unit: int, wanted: list[str], beat: Beat) -> Iterator[tuple[str, Arrays]]:
-        """Id and arrays of each wanted utterance of a shard, like lengths together."""
-        s, block = self.job.settings, self.reader.block
-        masks = stored_masks(self.dataset, s.masks, block)
-        shard = self.dataset.shard(unit)
+        """Id and arrays of each wanted utterance of a unit, in the order in which they are taught."""
+        rows = self._rows(unit, wanted)
+        for utterance_id, row in rows:
+            if not self._fits(row):
+                yield utterance_id, self._untaught(row)
+                beat(1)
+        for ids, batch in self._batches(rows):
+            yield from zip(ids, self._arrays(batch), strict=True)
+            beat(len(ids))
+
+    def batches(self, unit: int) -> Iterator[tuple[list[str], Batch]]:
+        """What the teacher is shown of a whole unit: ids, and their masked copies."""
+        receipt = read_receipt(self.dataset.tokens, unit)
+        assert receipt is not None, "a finished dataset has all receipts"
+        return self._batches(self._rows(unit, [o.id for o in receipt.outcomes if o.status == "written"]))
+
+    def _rows(self, unit: int, wanted: list[str]) -> list[tuple[str, Row]]:
+        """The wanted utterances of a shard with their first views."""
+        s, shard, rows = self.job.settings, self.dataset.shard(unit), []
+        masks = stored_masks(self.dataset, s.masks, self.reader.block)
         base = sum(entry["samples"] for entry in self.dataset.samples.shards[:unit])
-        rows: list[tuple[str, Row]] = []
         for utterance_id in wanted:
             place = shard.position(key_of(utterance_id))
             if place is None:
                 raise TeachError(f"{shard.name} has no {key_of(utterance_id)}, which its receipt calls written")
             rows.append((utterance_id, self.reader.noisy(base + place, masks, range(s.views))))
-        most = self.teacher.talker.settings.max_frames
-        fitting = [pair for pair in rows if max(len(pair[1].codes_LQ), len(pair[1].text_S)) <= most]
-        yield from ((i, self._untaught(row)) for i, row in rows if max(len(row.codes_LQ), len(row.text_S)) > most)
-        fitting.sort(key=lambda pair: len(pair[1].codes_LQ))
-        lengths = np.array([len(row.codes_LQ) for _, row in fitting])
-        bounds = cuts(lengths, max(s.batch_frames // s.views, 1))
-        for start, end in itertools.pairwise(bounds):
+        return rows
+
+    def _batches(self, rows: list[tuple[str, Row]]) -> Iterator[tuple[list[str], Batch]]:
+        """Rows of like length together, as far as the teacher has positions for them."""
+        fitting = sorted((pair for pair in rows if self._fits(pair[1])), key=lambda pair: len(pair[1].codes_LQ))
+        lengths = np.array([len(row.codes_LQ) for _, row in fitting], np.int64)
+        most = max(self.job.settings.batch_frames // self.job.settings.views, 1)
+        for start, end in pairwise(cuts(lengths, most).tolist()):
             part = fitting[start:end]
-            batch = collate([row for _, row in part], self.reader.vocabulary, block).to(self.device)
-            arrays = self._arrays(batch)
-            yield from zip((i for i, _ in part), arrays, strict=True)
-            beat(len(part))
+            batch = collate([row for _, row in part], self.reader.vocabulary, self.reader.block)
+            yield [utterance_id for utterance_id, _ in part], batch.to(self.device)
+
+    def _fits(self, row: Row) -> bool:
+        return max(len(row.codes_LQ), len(row.text_S)) <= self.teacher.talker.settings.max_frames
 
     def _arrays(self, batch: Batch) -> Iterator[Arrays]:
         """The arrays of each row of a batch."""

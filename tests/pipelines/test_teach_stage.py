@@ -144,6 +144,19 @@ def test_top_k_keeps_the_likeliest_classes(taught: dict[str, Path]) -> None:
         assert other.arrays["ids"].shape == logp_MK.shape
 
 
+def test_utterances_too_long_for_the_teacher_are_there_and_untaught(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    short = training().model_copy(update={"talker": training().talker.model_copy(update={"max_frames": 24})})
+    train(Job(short, str(plain[0]), str(tmp_path / "run")), Ranks(), lambda: False, Console(quiet=True))
+    out = Path(shutil.copytree(plain[0], tmp_path / "out"))
+    make(out, plain[1], {"teacher": str(tmp_path / "run"), "store": "topk"})
+    data = Dataset.open(str(out))
+    positions = [sample.arrays["step"].shape[1] for sample in data.side("teach")]
+    wanted = [len(sample.arrays["speech"]) // BLOCK * BLOCK + BLOCK for sample in data]
+    assert positions == [count if count <= 24 else 0 for count in wanted]
+    assert {0, 24} <= set(positions)
+    assert verify(str(out)).faults == ()
+
+
 def test_receipts_add_up_the_iterations(taught: dict[str, Path]) -> None:
     data = Dataset.open(str(taught["states"]))
     folder, units = data.description["folders"]["teach"], len(data.description["teach"]["shards"])
