@@ -1,6 +1,6 @@
 """The teach stage against bare batched passes of the same teacher, in one process and as a pipeline on Ray.
 
-    python benchmarks/teach.py OUT --teacher RUN [--views 2] [--stores states topk hidden] [--workers 1]
+    python benchmarks/teach.py OUT --teacher RUN [--views 2] [--stores states topk hidden] [--workers 1] [--units 4]
 
 Bare passes: the batches of the stage, made ready before the clock starts, through ``Teacher.trace``; nothing is read, kept or written. The stage reads
 shards and masks, batches, traces, packs and writes. ``process`` is the stage's worker on the same units in the same process; ``pipeline`` the whole engine with actors, from
@@ -82,12 +82,13 @@ def on_ray(job: TeachJob, workers: int) -> float:
     return max(m["started"] + m["seconds"] for m in made) - min(m["started"] for m in made)
 
 
-def rows(subject: Subject, settings: TeachSettings, workers: int) -> Iterator[tuple[str, ...]]:
+def rows(subject: Subject, settings: TeachSettings, workers: int, units: int) -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
-        job = TeachJob(folder, subject.out.root, subject.description, settings, subject.units)
+        job = TeachJob(folder, subject.out.root, subject.description, settings, subject.units[:units])
         batches = batches_of(job)
         positions = sum(int(b.noised.valid_NL.sum()) * settings.views for b in batches)
-        hours = sum(a["seconds"] for a in subject.description["splits"].values()) / 3600
+        frames = sum(int(b.noised.frames_N.sum()) for b in batches)
+        hours = frames / subject.description["speech"]["frame_rate"] / 3600
         bare(job, batches[:1])  # libraries load, memory is taken
         alone = seconds(lambda: bare(job, batches))
         yield settings.store, "bare passes, 1 process", f"{positions / alone:,.0f}", "1.00", ""
@@ -110,6 +111,7 @@ def main() -> None:
         "--stores", nargs="+", choices=["states", "topk", "hidden"], default=["states", "topk", "hidden"]
     )
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--units", type=int, default=4, help="the first so many units of the dataset")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     subject = Subject.open(asked.out)
@@ -118,7 +120,7 @@ def main() -> None:
     )
     values: dict[str, Any] = {"teacher": asked.teacher, "views": asked.views, "masks": asked.masks}
     for store in asked.stores:
-        for row in rows(subject, TeachSettings(**values, store=store), asked.workers):
+        for row in rows(subject, TeachSettings(**values, store=store), asked.workers, asked.units):
             table.add_row(*row)
     Console().print(table)
 
