@@ -33,8 +33,8 @@ from pipelines.engine.contract import Task
 from pipelines.engine.progress import Events
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
+from pipelines.report.charts import size
 from pipelines.stages.s80_teach import TeachJob
-from pipelines.summary import size
 from pipelines.verify_subject import Subject
 from training.batches import Batch
 

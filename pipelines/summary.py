@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.data import Result
+from pipelines.report.charts import size
+from pipelines.report.teach import storage
 
 
 def print_summary(result: Result, out: str, console: Console) -> None:
@@ -41,24 +43,11 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         console.print(f"report: {out}/report/index.html")
 
 
-HOURS = (6_000, 100_000)  # the paper's corpus, and the one after it
-
-
 def taught(value: Mapping[str, Any]) -> str:
     """What a dataset's trajectories are, and what they would take for more hours of speech."""
-    about, hours = value["teach"], sum(amounts["seconds"] for amounts in value["splits"].values()) / 3600
-    each = sum(shard["bytes"] for shard in about["shards"]) / max(hours, 1e-9)
-    more = ", ".join(f"{size(each * count)} for {count:,} h" for count in HOURS)
+    about, weighed = value["teach"], storage(value)
+    more = ", ".join(f"{size(count)} for {hours:,} h" for hours, count in weighed.more)
     return (
         f"taught: {about['views']} views of {about['masks']} in {about['iterations']} iterations by {about['teacher'][:12]}; "
-        f"store {about['store']}: {size(each)} an hour of speech, {more}"
+        f"store {about['store']}: {size(weighed.hour)} an hour of speech, {more}"
     )
-
-
-def size(count: float) -> str:
-    """Bytes for people: three figures and a unit."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} PB"

@@ -71,10 +71,18 @@ def nice_step(span: float, steps: int) -> float:
 
 def compact(value: float) -> str:
     """A number in at most four characters or so: 950, 1.2k, 34M."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal unit."""
+    if count < 1000:
+        return f"{count:.3g} B"
+    short = compact(count)
+    return f"{short[:-1]} {short[-1]}B"
 
 
 def _ticks(top: float, steps: int, start: float, end: float) -> tuple[Tick, ...]:

@@ -17,13 +17,15 @@ from typing import Any
 from manifests.dataset import Dataset
 from manifests.receipt import Receipt
 from manifests.storage import Store
-from pipelines.report.charts import codebook_use, compact, histogram
+from pipelines.report.charts import codebook_use, compact, histogram, size
 from pipelines.report.checks import checks
 from pipelines.report.endings import LISTED, Endings, meaning
 from pipelines.report.example import MAX_EXAMPLES, Example, show
 from pipelines.report.masks import MaskView, mask_view
 from pipelines.report.sound import FLOOR_DB
 from pipelines.report.survey import Share, Survey, survey
+from pipelines.report.teach import STAGE as TEACH
+from pipelines.report.teach import TeachView, teach_view
 from pipelines.report.timing import stage_times
 from pipelines.stages.s70_mask import STAGE as MASKS
 from pipelines.stages.s70_mask import Tally
@@ -50,6 +52,7 @@ class ReportInput:
     reasons: Mapping[str, str] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
     masks: MaskView | None = None
+    teach: TeachView | None = None
 
 
 def collect(
@@ -57,13 +60,15 @@ def collect(
     reasons: Mapping[str, str] | None = None, extras: Mapping[str, Any] | None = None,
 ) -> ReportInput:  # fmt: skip
     """One pass over the samples and one over the receipts. Raises ``ShardError`` for a damaged shard."""
-    ended, tally = Endings(), Tally()
+    ended, tally, taught = Endings(), Tally(), list[Mapping[str, Any]]()
     for receipt in receipts:
         ended.add(receipt)
         if receipt.stage == MASKS:
             tally.add(receipt.facts)
-    found, masks = survey(dataset), mask_view(dataset, tally)
-    return ReportInput(dataset.description, found, ended, examples, reasons or {}, extras or {}, masks)
+        elif receipt.stage == TEACH:
+            taught.append(receipt.facts)
+    found, masks, teach = survey(dataset), mask_view(dataset, tally), teach_view(dataset, taught)
+    return ReportInput(dataset.description, found, ended, examples, reasons or {}, extras or {}, masks, teach)
 
 
 def printable(value: object, limit: int) -> str:
@@ -84,14 +89,6 @@ def duration(seconds: float) -> str:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
-def size(count: int) -> str:
-    """Bytes with a decimal unit."""
-    if count < 1000:
-        return f"{count} B"
-    short = compact(count)
-    return f"{short[:-1]} {short[-1]}B"
 
 
 def percent(part: float, whole: float) -> str:
@@ -184,7 +181,7 @@ def _view(data: ReportInput) -> dict[str, Any]:
         "stages": stage_times(ended, data.extras), "voices": list(data.extras.get("voices") or ())[:VOICES],
         "recognised": data.extras.get("recognised") or {}, "shards": shards[:SHARDS], "shard_count": len(shards),
         "shard_bytes": sum(int(s["bytes"]) for s in shards), "recipe": _recipe(description), "checks": checks(data),
-        "masks": data.masks,
+        "masks": data.masks, "teach": data.teach,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +25,16 @@ from manifests.training_recipe import TrainingRecipe
 from manifests.training_recipe import parse as parse_training
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
+from pipelines.report.charts import size
+from pipelines.report.page import build_report, collect
+from pipelines.report.teach import HOURS, storage
 from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker, tally_of
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
-from pipelines.summary import size
 from pipelines.summary import taught as summary
 from pipelines.verify import verify
 from pipelines.verify_subject import Subject
+from tests.pipelines.test_report import Page
 from tests.small_corpus import write_corpus
 from training.batches import Share
 from training.course import prepare
@@ -191,6 +195,39 @@ def test_the_summary_foretells_what_more_hours_take(taught: dict[str, Path]) -> 
 )
 def test_sizes_have_three_figures(count: float, said: str) -> None:
     assert size(count) == said
+
+
+def page(data: Dataset) -> Page:
+    folders = data.description["folders"]
+    made = [
+        r
+        for stage in ("tokens", "masks", "teach")
+        if stage in folders
+        for r in receipts(data.store.sub(folders[stage]), 100)
+    ]
+    return Page(build_report(collect(data, made)))
+
+
+def test_the_page_tells_of_the_teacher_and_of_nobody_where_there_is_none(
+    plain: tuple[Path, Path], taught: dict[str, Path]
+) -> None:
+    assert "Teacher" not in page(Dataset.open(str(plain[0]))).words
+    data = Dataset.open(str(taught["topk"]))
+    found = page(data)
+    assert found.open == []
+    assert "Teacher" in found.words
+    steps = np.concatenate([s.arrays["step"].ravel() for s in data.side("teach")])
+    shares = np.bincount(steps, minlength=4)[1:] / (steps > 0).sum()
+    table = found.text[found.text.index("mean log p") :]
+    said = [float(x) for x in re.findall(r"\b\d ([\d.]+)% ", table)[:3]]
+    assert said == pytest.approx([100 * share for share in shares], abs=0.06)
+
+
+def test_what_more_hours_weigh_is_in_proportion(taught: dict[str, Path]) -> None:
+    data = Dataset.open(str(taught["hidden"]))
+    found = storage(data.description)
+    assert found.shards == sum(shard["bytes"] for shard in data.description["teach"]["shards"])
+    assert [bytes_ / found.hour for _, bytes_ in found.more] == pytest.approx(HOURS)
 
 
 # Again
