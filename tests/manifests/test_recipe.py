@@ -120,13 +120,15 @@ def test_how_it_is_run_and_where_the_corpus_lies_decide_no_byte() -> None:
     )
     assert one.deciding() == other.deciding()
     assert one.deciding() != parse({**SMALL, "plan": {"seed": 1}}).deciding()
+    near, far = (parse({**SMALL, "teach": {"teacher": where}}) for where in ("near", "far"))
+    assert near.deciding() == far.deciding() != one.deciding()
 
 
 def test_a_stage_is_decided_by_its_own_blocks() -> None:
     one, other = parse(SMALL), parse({**SMALL, "mask": {"seed": 1}})
     assert one.deciding("tokens") == other.deciding("tokens")
     assert one.deciding("masks") != other.deciding("masks")
-    read = {block for stage in ("tokens", "masks") for block in one.deciding(stage)}
+    read = {block for stage in ("tokens", "masks", "teach") for block in one.deciding(stage)}
     assert read == set(one.deciding()), "every block that decides bytes is read by a stage"
     assert parse({**SMALL, "mask": None}).deciding("masks") == {"mask": None}
 
