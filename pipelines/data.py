@@ -135,15 +135,15 @@ class DataRun:
         teacher, masks = s80_teach.teacher_hash(settings, description), description["folders"]["masks"]
         folder = self.space.folder("teach", s80_teach.VERSION, masks, teacher, self.recipe.deciding("teach"))
         side = store.sub(folder)
-        s80_teach.forget_outdated(side, store.sub(masks), units)
+        s70_mask.forget_outdated(side, store.sub(masks), units, fact="masks")
         if not side.exists(HEAD):
             side.publish(HEAD, s80_teach.head_of(settings))
         job = s80_teach.TeachJob(side.root, self.space.root, description, settings, units)
         did["teach"] = self.engine.run(job)
         about = {**settings.model_dump(mode="json", exclude={"teacher"}), "context": "clean", "teacher": teacher}
         shards = s90_dataset.side_shards(side, folder, description["tokens"]["shards"])
-        description["folders"]["teach"] = folder
-        return {"teach": {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}}
+        part = {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}
+        return {"folders": {**description["folders"], "teach": folder}, "teach": part}
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""

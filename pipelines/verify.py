@@ -25,7 +25,6 @@ from pipelines.verify_subject import Subject
 if TYPE_CHECKING:
     from pipelines.verify_teach import TeachCheck
 
-HEAD = "head.safetensors"  # of a teacher, beside its shards: no unit's
 __all__ = ["Fault", "Verdict", "verify"]
 OWNERS = {"speaker": "speaker", "recording": "recording", "corpus": None}
 
@@ -70,7 +69,7 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         _check_extra(subject, "masks", masks.made, found)
     if teach is not None:
         _check_teach_part(subject, teach, found)
-        _check_extra(subject, "teach", teach.made, found)
+        _check_extra(subject, "teach", teach.made, found, teach.unit_less)
         if reencode:
             teach.teach_again()
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
@@ -142,12 +141,14 @@ def _check_teach_part(subject: Subject, teach: TeachCheck, found: Findings) -> N
     found.require(same, NAME, "what it says of a teacher is not what the recipe and the receipts give", RESTORE)
 
 
-def _check_extra(subject: Subject, stage: str, made: list[Receipt], found: Findings) -> None:
-    """Files that no receipt names: left over, harmless, out of place."""
+def _check_extra(
+    subject: Subject, stage: str, made: list[Receipt], found: Findings, others: frozenset[str] = frozenset()
+) -> None:
+    """Files that no receipt names, and that are none of the ``others``: left over, harmless, out of place."""
     folder, store = subject.folder(stage), subject.store(stage)
     named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, "quarantine.jsonl"}
     known = {receipt_name(unit) for unit in range(_unit_count(subject))}
-    named |= {HEAD} if stage == "teach" else set()
+    named |= others
     named |= {f"shard-{unit:06d}{suffix}" for unit in range(_unit_count(subject)) for suffix in (".tar", ".idx")}
     with found.guard(folder, RERUN):
         for name in (n for n in store.list() if n not in named):

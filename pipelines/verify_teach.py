@@ -14,11 +14,11 @@ from manifests.fingerprint import draw, sha256
 from manifests.keys import key_of
 from manifests.receipt import Receipt, receipt_name, shard_stem
 from manifests.recipe import parse
-from manifests.settings.teach import TeachSettings
+from manifests.settings.teach import STAGE, TeachSettings
 from manifests.shards.reader import Sample, Shard
 from manifests.shards.scan import scan
 from pipelines.engine.contract import Task
-from pipelines.stages.s80_teach import STAGE, Tally, TeachJob, teacher_hash
+from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
 from pipelines.verify_findings import REMAKE, RERUN, Findings
 from pipelines.verify_inputs import RESTORE, check_files, load_receipt
 from pipelines.verify_samples import LEDGER, UnitChecked, check_index, check_keys
@@ -37,6 +37,7 @@ class TeachCheck:
     settings: TeachSettings
     found: Findings
     made: list[Receipt] = field(default_factory=list)
+    unit_less: frozenset[str] = frozenset({HEAD})  # files beside the shards that no receipt names
 
     @classmethod
     def of(cls, subject: Subject, found: Findings) -> TeachCheck | None:

@@ -46,6 +46,11 @@ def fill(talker: Talker, checkpoint: Checkpoint, weights: str) -> None:
         raise CheckpointError(f"{checkpoint.path}: weights of another talker: {' '.join(str(error).split())}") from None
 
 
+def weights_hash(checkpoint: Checkpoint, weights: str = "ema") -> str:
+    """SHA-256 of the file of a checkpoint's weights."""
+    return checkpoint.facts["files"][f"{FILES[weights]}.safetensors"]["sha256"]
+
+
 def require_same_tokens(checkpoint: Checkpoint, dataset: Mapping[str, Any]) -> None:
     """Raise :class:`CheckpointError` where a checkpoint speaks other speech codes, or reads other text ids, than a dataset."""
     for kind in ("speech", "text"):

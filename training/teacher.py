@@ -12,7 +12,7 @@ from manifests.training_recipe import TrainingRecipe
 from training.checkpoint import find
 from training.course import vocabulary_of
 from training.errors import CheckpointError
-from training.loading import FILES, load_talker, require_same_tokens
+from training.loading import load_talker, require_same_tokens, weights_hash
 from training.policies import preset
 from training.talker import Talker
 from training.taught import HEAD, StoredHidden, StoredTopK, Teaching
@@ -56,7 +56,7 @@ def _recorded(
     path = taught.teacher or recipe.train.start
     if path is None:
         raise CheckpointError("only states were recorded: name the teacher that saw them in distillation.teacher")
-    own = find(path).facts["files"][f"{FILES['ema']}.safetensors"]["sha256"]
+    own = weights_hash(find(path))
     if own != about["teacher"]:
         raise CheckpointError(
             f"{path}: not the teacher whose trajectories were recorded ({own[:12]}, not {about['teacher'][:12]})"

@@ -9,6 +9,8 @@ from pydantic import Field, FiniteFloat
 from manifests.settings.base import Settings
 from manifests.settings.mask import SetName
 
+STAGE = "teach"  # names its folder, its receipts and its part of dataset.json
+
 
 class TeachSettings(Settings):
     """A teacher takes masked copies to their end in a few iterations (VocalNet-MDM 3.4); which cell it decided when, and what it thought of it, is kept.

@@ -16,6 +16,7 @@ from typing import Any
 
 from manifests.dataset import Dataset
 from manifests.receipt import Receipt
+from manifests.settings.teach import STAGE as TEACH
 from manifests.storage import Store
 from pipelines.report.charts import codebook_use, compact, histogram, size
 from pipelines.report.checks import checks
@@ -24,7 +25,6 @@ from pipelines.report.example import MAX_EXAMPLES, Example, show
 from pipelines.report.masks import MaskView, mask_view
 from pipelines.report.sound import FLOOR_DB
 from pipelines.report.survey import Share, Survey, survey
-from pipelines.report.teach import STAGE as TEACH
 from pipelines.report.teach import TeachView, teach_view
 from pipelines.report.timing import stage_times
 from pipelines.stages.s70_mask import STAGE as MASKS

@@ -13,10 +13,10 @@ import numpy as np
 
 from manifests.dataset import Dataset
 from manifests.fingerprint import draw
+from manifests.settings.teach import STAGE
 from pipelines.report.mask_picture import BLOCKS, HEAD, ROW, BlockSpan, Scale
 from training.noise.grid import Grid
 
-STAGE = "teach"
 HOURS = (6_000, 100_000)  # of the paper's corpus, and of the next one
 VIEWS = 6  # shown at most
 LOOKED_AT = 40  # utterances of which one is shown

@@ -125,13 +125,16 @@ def draw_masks(
     return {"json": canonical({**about, "schemes": schemes}), **arrays}
 
 
-def forget_outdated(masks: Store, tokens: Store, units: Iterable[Unit]) -> int:
-    """Remove the receipts of side shards whose token shard was made anew since, with other contents; returns how many."""
+def forget_outdated(side: Store, made_of: Store, units: Iterable[Unit], fact: str = "beside") -> int:
+    """Remove the receipts of side shards whose source was made anew since, with other contents; returns how many.
+
+    ``fact`` is the name under which they keep the hash of the shard of ``made_of`` they were made of.
+    """
     forgotten = 0
     for unit in units:
-        side, own = read_receipt(masks, unit.index), read_receipt(tokens, unit.index)
-        if side is not None and (own is None or side.facts["beside"] != own.files[0].sha256):
-            masks.remove(receipt_name(unit.index))
+        receipt, source = read_receipt(side, unit.index), read_receipt(made_of, unit.index)
+        if receipt is not None and (source is None or receipt.facts[fact] != source.files[0].sha256):
+            side.remove(receipt_name(unit.index))
             forgotten += 1
     return forgotten
 

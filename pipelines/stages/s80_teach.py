@@ -16,7 +16,7 @@ What it is a function of: tokens, masks, settings, and the teacher's weights, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -30,9 +30,9 @@ from torch import Tensor
 from manifests.dataset import Dataset
 from manifests.fingerprint import canonical
 from manifests.keys import key_of
-from manifests.receipt import Receipt, read_receipt, receipt_name, shard_stem
+from manifests.receipt import read_receipt, shard_stem
 from manifests.recipe_file import RecipeError
-from manifests.settings.teach import TeachSettings
+from manifests.settings.teach import STAGE, TeachSettings
 from manifests.shards import npy
 from manifests.shards.writer import pack
 from manifests.storage import Store
@@ -42,7 +42,7 @@ from training.checkpoint import Checkpoint, find
 from training.course import vocabulary_of
 from training.distributed import device_of
 from training.errors import RowsError
-from training.loading import FILES, load_talker, require_same_tokens
+from training.loading import load_talker, require_same_tokens, weights_hash
 from training.losses import top_k
 from training.policies import preset
 from training.rows import Reader, Row, stored_masks
@@ -50,7 +50,6 @@ from training.talker import Talker
 from training.trajectory import Teacher, Trace
 
 VERSION = 1
-STAGE = "teach"
 
 Arrays = dict[str, np.ndarray]
 
@@ -93,7 +92,7 @@ def teacher_hash(settings: TeachSettings, description: Mapping[str, Any]) -> str
         raise RowsError(
             f"{found.path}: a teacher of blocks of {theirs} cannot fill in masks of blocks of {ours} (mask.block)"
         )
-    return found.facts["files"][f"{FILES['ema']}.safetensors"]["sha256"]
+    return weights_hash(found)
 
 
 def head_of(settings: TeachSettings) -> bytes:
@@ -113,7 +112,6 @@ class Tally:
 
     cells_I: np.ndarray
     sure_I: np.ndarray
-    utterances: int = 0
 
     @classmethod
     def empty(cls, iterations: int) -> Tally:
@@ -123,27 +121,9 @@ class Tally:
         step = arrays["step"].ravel()
         self.cells_I += np.bincount(step, minlength=len(self.cells_I))
         self.sure_I += np.bincount(step, arrays["sure"].ravel().astype(np.float64), minlength=len(self.sure_I))
-        self.utterances += 1
 
     def to_json(self) -> dict[str, Any]:
         return {"cells": self.cells_I.tolist(), "sure": [round(x, 3) for x in self.sure_I.tolist()]}
-
-
-def tally_of(made: Iterable[Receipt]) -> dict[str, list[float]]:
-    """What the trajectories of all receipts add up to: ``cells`` and ``sure`` by iteration."""
-    facts = [receipt.facts for receipt in made]
-    return {name: np.sum([f[name] for f in facts], axis=0).tolist() for name in ("cells", "sure")}
-
-
-def forget_outdated(taught: Store, masks: Store, units: Iterable[Unit]) -> int:
-    """Remove the receipts of side shards whose mask shard was made anew since, with other contents; returns how many."""
-    forgotten = 0
-    for unit in units:
-        side, own = read_receipt(taught, unit.index), read_receipt(masks, unit.index)
-        if side is not None and (own is None or side.facts["masks"] != own.files[0].sha256):
-            taught.remove(receipt_name(unit.index))
-            forgotten += 1
-    return forgotten
 
 
 @dataclass

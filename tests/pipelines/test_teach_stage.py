@@ -28,7 +28,7 @@ from pipelines.engine.contract import Task
 from pipelines.report.charts import size
 from pipelines.report.page import build_report, collect
 from pipelines.report.teach import HOURS, storage
-from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker, tally_of
+from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
 from pipelines.summary import taught as summary
@@ -164,7 +164,8 @@ def test_utterances_too_long_for_the_teacher_are_there_and_untaught(plain: tuple
 def test_receipts_add_up_the_iterations(taught: dict[str, Path]) -> None:
     data = Dataset.open(str(taught["states"]))
     folder, units = data.description["folders"]["teach"], len(data.description["teach"]["shards"])
-    found = tally_of(receipts(data.store.sub(folder), units))
+    made = list(receipts(data.store.sub(folder), units))
+    found = {name: np.sum([receipt.facts[name] for receipt in made], axis=0).tolist() for name in ("cells", "sure")}
     steps = np.concatenate([s.arrays["step"].ravel() for s in data.side("teach")])
     assert found["cells"] == np.bincount(steps, minlength=4).tolist()
     assert found["sure"][0] == 0 > max(found["sure"][1:])
