@@ -44,10 +44,9 @@ class Trace:
     hidden_NCLQD: Tensor | None = None
 
 
-def state(trace: Trace, iteration: int, mask: int) -> Tensor:
+def state(step_NCLQ: Tensor, token_NCLQ: Tensor, iteration: int, mask: int) -> Tensor:
     """``ids_NCLQ`` that the teacher saw before ``iteration`` (from 1); behind the last one, what it ended with."""
-    decided = trace.step_NCLQ < iteration  # given cells among them
-    return torch.where(decided, trace.token_NCLQ, mask)
+    return torch.where(step_NCLQ < iteration, token_NCLQ, mask)  # given cells among them
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ class Teacher:
     @torch.no_grad()
     def replay(self, x: Noised, text_NS: Tensor, states_N: Tensor, step_NCLQ: Tensor, token_NCLQ: Tensor) -> Tensor:
         """``hidden_NCLQD``: the final states of :meth:`trace`, from what it decided when."""
-        seen, trace = Seen.of(self.talker, x, text_NS, states_N), Trace(step_NCLQ, token_NCLQ, step_NCLQ)
+        seen, mask = Seen.of(self.talker, x, text_NS, states_N), self.talker.vocabulary.mask
         kept = None
         for step in range(1, self.steps + 1):
-            hidden_NCLD = seen.hidden(state(trace, step, self.talker.vocabulary.mask))
+            hidden_NCLD = seen.hidden(state(step_NCLQ, token_NCLQ, step, mask))
             now = hidden_NCLD[..., None, :] * (step_NCLQ == step)[..., None]
             kept = now if kept is None else kept + now
         assert kept is not None

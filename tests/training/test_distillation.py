@@ -126,7 +126,13 @@ def test_each_cell_is_taught_by_the_iteration_that_decided_it(layout: str, kl: s
     masked_NCL = (x.masked_NCLQ & x.valid_NL[:, None, :, None])[..., 0]
     teacher_NCLV = torch.zeros(*masked_NCL.shape, other.vocabulary.classes, dtype=torch.float64)
     for step in range(1, 4):
-        before = asked(other, other, batch_of(one, state(trace, step, other.vocabulary.mask)), "two_stream", "mean")
+        before = asked(
+            other,
+            other,
+            batch_of(one, state(trace.step_NCLQ, trace.token_NCLQ, step, other.vocabulary.mask)),
+            "two_stream",
+            "mean",
+        )
         logits_NCLV = torch.zeros_like(teacher_NCLV)
         logits_NCLV[masked_NCL] = other.logits(before.hidden_PD)[:, 0].detach()
         now_NCL = (trace.step_NCLQ == step)[..., 0]

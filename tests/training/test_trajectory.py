@@ -87,7 +87,7 @@ def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: in
     trace = Teacher(talker, preset(policy), steps, forced).trace(x, *words, hidden=True)
     assert trace.hidden_NCLQD is not None
     for step in range(1, steps + 1):
-        before_NCLQ, now_NCLQ = state(trace, step, v.mask), trace.step_NCLQ == step
+        before_NCLQ, now_NCLQ = state(trace.step_NCLQ, trace.token_NCLQ, step, v.mask), trace.step_NCLQ == step
         open_NCLQ = open_cells(x) & (trace.step_NCLQ >= step)
         assert torch.equal(
             before_NCLQ[x.valid_NL[:, None].expand(-1, 2, -1)] == v.mask,
@@ -107,7 +107,7 @@ def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: in
         torch.testing.assert_close(trace.sure_NCLQ[now_NCLQ].double(), logp_P, atol=1e-5, rtol=1e-5)
         if codebooks == 1:
             torch.testing.assert_close(kept_NCLQV.view_as(logits_NCLQV)[now_NCLQ], logits_NCLQV[now_NCLQ])
-    done_NCLQ = state(trace, steps + 1, v.mask)
+    done_NCLQ = state(trace.step_NCLQ, trace.token_NCLQ, steps + 1, v.mask)
     assert torch.equal(done_NCLQ, trace.token_NCLQ)
     assert not (done_NCLQ == v.mask)[x.valid_NL[:, None].expand(-1, 2, -1)].any()
 
@@ -197,7 +197,9 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
     assert trace.hidden_NCLQD is not None
     for step in range(1, 4):
         now_NCL = (trace.step_NCLQ == step)[..., 0]
-        student_PV = in_training(talker, x, state(trace, step, talker.vocabulary.mask), *words)[..., 0, :][now_NCL]
+        student_PV = in_training(
+            talker, x, state(trace.step_NCLQ, trace.token_NCLQ, step, talker.vocabulary.mask), *words
+        )[..., 0, :][now_NCL]
         teacher_PV = talker.logits(trace.hidden_NCLQD[..., 0, :][now_NCL][:, None])[:, 0, 0].detach()
         loss = reverse_kl(student_PV, teacher_PV, tau=2.0, floor=-30.0).mean()
         assert loss.item() == pytest.approx(0, abs=1e-12)
