@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 RECIPE ?= demo
+BOOTSTRAP ?= teacher
 RUN ?= runs/$(RECIPE)
 TEXT ?= okay i set a timer for ten minutes
 OPEN ?= 100
@@ -31,8 +32,9 @@ voices: ## With root on Debian, install the flite voices; else the packaged espe
 	  || echo "flite could not be installed; the demo is spoken by espeak-ng"; \
 	else echo "no flite here; the demo is spoken by espeak-ng (install flite for clearer voices)"; fi
 
+# A teacher is trained along the way, five minutes of the fourteen; make data BOOTSTRAP=tiny has one in half a minute.
 data: install voices ## Make the demo dataset in out/: speech in, verified token shards out
-	$(BIN)/speechmill data demo -o $(OUT)
+	$(BIN)/speechmill data demo -o $(OUT) --set teach.bootstrap=$(BOOTSTRAP)
 
 train: install ## Train the demo talker on out/ into runs/demo (RECIPE, RUN and OUT change that)
 	$(BIN)/speechmill train $(RECIPE) $(OUT) -o $(RUN)

@@ -89,7 +89,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A training recipe: path of a YAML file, or a shipped one (demo, demo-ar, demo-mtp, paper, tiny)."
+            help="A training recipe: path of a YAML file, or a shipped one (demo, scratch, isd, demo-ar, demo-mtp, paper, tiny)."
         ),
     ] = "demo",
     dataset: OutArg = "out",
@@ -131,6 +131,42 @@ def train(
     outcome = carry_out(Job(resolved, dataset, folder), processes, address, console)
     figures = "".join(f", {name} {value:.4f}" for name, value in outcome.figures.items())
     console.print(f"done: {outcome.step} steps{figures}; talker: {outcome.checkpoint}", soft_wrap=True)
+
+
+@app.command()
+def distill(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A training recipe whose stages learn from a record (isd, or the path of a YAML file)."),
+    ] = "isd",
+    dataset: OutArg = "out",
+    run: Annotated[
+        str | None, typer.Option("--out", "-o", help="Folder of the rounds; empty: runs/NAME, by the recipe's name.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Run that teaches the first round; empty: where the recipe starts from.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Each student teaches the next round.")] = 1,
+    halve: Annotated[bool, typer.Option(help="Half the teacher's iterations from round to round.")] = True,
+    overrides: SetOpt = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="As of `speechmill train`.")] = None,
+) -> None:
+    """Distil a talker into itself: teach the dataset, train on what was taught, and again.
+
+    Killed at any point, the same command goes on; finished rounds (RUN/distill.json) are not done again. Round N lies in RUN/round-N.
+
+    Examples:  speechmill distill isd out -o runs/isd --teacher runs/demo --rounds 2
+    """
+    from manifests.training_recipe import load
+    from pipelines.distill import Distillation
+
+    resolved, console = load(recipe, overrides or []), _console()
+    made = Distillation(resolved, dataset, run or f"runs/{resolved.name}", rounds, teacher, halve)
+    for number, found in enumerate(made(console, processes), 1):
+        figures = "".join(f", {name} {value:.4f}" for name, value in found.figures.items())
+        console.print(
+            f"round {number}: {found.iterations} iterations{figures}; talker: {made.student(number)}", soft_wrap=True
+        )
 
 
 @app.command()

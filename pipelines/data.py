@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> teach (where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
 from manifests.settings.speech import PatchesSettings
+from manifests.settings.teach import TeachSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
@@ -124,7 +125,8 @@ class DataRun:
     def taught(self, description: dict[str, Any], units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, Any]:
         """What a reader must know of the teacher's shards; nothing where the recipe asks for none.
 
-        ``description`` is that of the dataset so far. Raises ``RecipeError``, ``CheckpointError`` and ``RowsError`` for nobody, or for who cannot teach it.
+        ``description`` is that of the dataset so far. Where nobody is named to teach, somebody is trained first, if the recipe says how.
+        Raises ``RecipeError``, ``CheckpointError`` and ``RowsError`` for nobody, or for who cannot teach it; what training raises.
         """
         settings, store = self.recipe.teach, self.space.store
         if settings is None:
@@ -132,6 +134,7 @@ class DataRun:
         from pipelines.stages import s80_teach
         from training.taught import HEAD
 
+        settings, run = self._bootstrapped(settings, description, did)
         teacher, masks = s80_teach.teacher_hash(settings, description), description["folders"]["masks"]
         folder = self.space.folder("teach", s80_teach.VERSION, masks, teacher, self.recipe.deciding("teach"))
         side = store.sub(folder)
@@ -140,10 +143,26 @@ class DataRun:
             side.publish(HEAD, s80_teach.head_of(settings))
         job = s80_teach.TeachJob(side.root, self.space.root, description, settings, units)
         did["teach"] = self.engine.run(job)
-        about = {**settings.model_dump(mode="json", exclude={"teacher"}), "context": "clean", "teacher": teacher}
+        asked = settings.model_dump(mode="json", exclude={"teacher"})
+        about = {**asked, "context": "clean", "teacher": teacher, "run": run}
         shards = s90_dataset.side_shards(side, folder, description["tokens"]["shards"])
         part = {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}
         return {"folders": {**description["folders"], "teach": folder}, "teach": part}
+
+    def _bootstrapped(
+        self, settings: TeachSettings, description: dict[str, Any], did: dict[str, int]
+    ) -> tuple[TeachSettings, str | None]:
+        """(settings that name a teacher, the folder of the one that the recipe has trained for it)."""
+        from pipelines.stages.s75_teacher import Bootstrap, path_of
+
+        bootstrap = Bootstrap.of(self.space)
+        if bootstrap is None:
+            return settings, None
+        run = bootstrap.folder(description)
+        if settings.teacher is not None:
+            return settings, run
+        did["teacher"] = int(bootstrap.trained(description, self.engine.console))
+        return settings.model_copy(update={"teacher": path_of(self.space.store, run)}), run
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
@@ -170,9 +189,11 @@ class DataRun:
     def _check_teacher(self) -> None:
         """A teacher that is not there is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""
         if self.recipe.teach is not None:
+            from pipelines.stages.s75_teacher import Bootstrap
             from pipelines.stages.s80_teach import teacher_of
 
-            teacher_of(self.recipe.teach)
+            if Bootstrap.of(self.space) is None or self.recipe.teach.teacher is not None:
+                teacher_of(self.recipe.teach)
 
     def _masks(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
         """What a reader must know of the masks."""

@@ -1,6 +1,6 @@
 """Checks of what was taught: side shards against their receipts, keys and masked cells against what they lie beside; a unit is taught again.
 
-Which unit, a hash says. The teacher is looked for where ``run.json`` saw it; where it is gone, hashes, keys, shapes and masks are all that is checked.
+Which unit, a hash says. The teacher is looked for in the output, or where ``run.json`` saw it; where it is gone, hashes, keys, shapes and masks are all that is checked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from manifests.settings.teach import STAGE, TeachSettings
 from manifests.shards.reader import Sample, Shard
 from manifests.shards.scan import scan
 from pipelines.engine.contract import Task
+from pipelines.stages.s75_teacher import path_of
 from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
 from pipelines.verify_findings import REMAKE, RERUN, Findings
 from pipelines.verify_inputs import RESTORE, check_files, load_receipt
@@ -129,14 +130,10 @@ class TeachCheck:
 
     def _job(self) -> TeachJob | str:
         """What taught it, to be opened again; or why that cannot be."""
-        run = self.subject.run()
-        if run is None:
-            return f"no {RUN}: where the teacher lies is not known"
-        described = parse(run["recipe"], RUN).teach
-        teacher = None if described is None else described.teacher
-        settings = self.settings.model_copy(update={"teacher": teacher})
+        teacher = self._teacher()
         if teacher is None:
-            return f"{RUN} names no teacher"
+            return f"no {RUN}, or it names no teacher: where that lies is not known"
+        settings = self.settings.model_copy(update={"teacher": teacher})
         try:
             if teacher_hash(settings, self.subject.description) != self.subject.description[STAGE]["teacher"]:
                 return f"{teacher} has other weights by now"
@@ -144,6 +141,14 @@ class TeachCheck:
             return str(error)
         root, units = self.subject.out.root, self.subject.units
         return TeachJob(self.subject.store(STAGE).root, root, self.subject.description, settings, units)
+
+    def _teacher(self) -> str | None:
+        """Where the teacher lies: where the run was told, else in the output, where it was trained."""
+        run, own = self.subject.run(), self.subject.description[STAGE].get("run")
+        described = None if run is None else parse(run["recipe"], RUN).teach
+        if described is not None and described.teacher is not None:
+            return described.teacher
+        return None if own is None else path_of(self.subject.out, own)
 
 
 def _different(one: bytes, other: bytes) -> dict[str, list[str]]:

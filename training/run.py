@@ -24,7 +24,7 @@ from training.pace import measured
 from training.start import Vectors, place_codes
 from training.talker import Talker
 from training.taught import Teaching
-from training.teacher import teacher_of
+from training.teacher import start_of, teacher_of
 from training.trainer import Outcome, Trainer
 
 RECIPE = "recipe.yaml"
@@ -55,7 +55,7 @@ def check(job: Job) -> Prepared:
     if found is not None:
         _require_same_run(found, job, prepared)
     elif job.recipe.train.start is not None:
-        _started(job.recipe, dataset.description, None)
+        _started(job.recipe, dataset, None)
     _teachers(job.recipe, dataset, "cpu")
     return prepared
 
@@ -76,7 +76,7 @@ def train(
     if found is not None:
         _require_same_run(found, job, prepared)
         told.append(f"going on from step {found.step}")
-    talker = _started(recipe, dataset.description, vectors_QKZ)
+    talker = _started(recipe, dataset, vectors_QKZ)
     if found is None and recipe.train.start is None:
         _keep_pace(talker, prepared, ranks)
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
@@ -96,15 +96,15 @@ def _watcher(job: Job, ranks: Ranks, console: Console, found: Checkpoint | None,
     return Log(job.folder, console, job.recipe.name, found.step if found else 0, total)
 
 
-def _started(recipe: TrainingRecipe, description: Mapping[str, Any], vectors_QKZ: Vectors | None) -> Talker:
+def _started(recipe: TrainingRecipe, dataset: Dataset, vectors_QKZ: Vectors | None) -> Talker:
     """The talker that training starts from: new, or with the averaged weights of another run."""
     torch.manual_seed(recipe.train.seed)
-    talker = built(recipe.talker, description)
+    talker, start = built(recipe.talker, dataset.description), start_of(recipe, dataset)
     if vectors_QKZ is not None and recipe.train.codes == "tokenizer":
         place_codes(talker, vectors_QKZ, recipe.train.seed)
-    if recipe.train.start is not None:
-        found = checkpoint.find(recipe.train.start)
-        require_same_tokens(found, description)
+    if start is not None:
+        found = checkpoint.find(start)
+        require_same_tokens(found, dataset.description)
         fill(talker, found, "ema")
     return talker
 

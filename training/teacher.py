@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from safetensors.torch import load
 
-from manifests.dataset import Dataset
+from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import sha256
+from manifests.settings.teach import STAGE
 from manifests.settings.train import DistillationSettings, StageSettings
 from manifests.training_recipe import TrainingRecipe
 from training.checkpoint import find
@@ -17,6 +18,25 @@ from training.policies import preset
 from training.talker import Talker
 from training.taught import HEAD, StoredHidden, StoredTopK, Teaching
 from training.trajectory import Replayed, Teacher
+
+TRAINED_WITH_IT = "teacher"  # as a place to start from: who was trained with the dataset, to teach it
+
+
+def start_of(recipe: TrainingRecipe, dataset: Dataset) -> str | None:
+    """The run or checkpoint whose weights training starts from; None where it starts from nothing.
+
+    Raises ``DatasetError`` where it is to be the dataset's own teacher, and the dataset came without one.
+    """
+    if recipe.train.start != TRAINED_WITH_IT:
+        return recipe.train.start
+    run = (dataset.description.get(STAGE) or {}).get("run")
+    path = None if run is None else dataset.store.local(run)
+    if path is None:
+        raise DatasetError(
+            f"{dataset.store.root}: no teacher was trained with this dataset (teach.bootstrap), and the recipe starts from it: "
+            "name another run in train.start, or take a recipe that starts from nothing (scratch)"
+        )
+    return str(path)
 
 
 def teacher_of(
@@ -32,7 +52,7 @@ def teacher_of(
         return None
     if taught.stored:
         return _recorded(recipe, taught, dataset, device)
-    path = taught.teacher or recipe.train.start
+    path = taught.teacher or start_of(recipe, dataset)
     assert path is not None, "the recipe has seen to that"
     return Teacher(_talker(path, recipe, dataset, device), preset(taught.policy), taught.iterations, taught.forced)
 
@@ -40,8 +60,8 @@ def teacher_of(
 def _recorded(
     recipe: TrainingRecipe, taught: DistillationSettings, dataset: Dataset, device: torch.device | str
 ) -> Teaching:
-    side = dataset.side("teach")
-    about = dataset.description["teach"]
+    side = dataset.side(STAGE)
+    about = dataset.description[STAGE]
     if about["store"] == "topk":
         return StoredTopK()
     if about["store"] == "hidden":
@@ -53,7 +73,7 @@ def _recorded(
         head = load(data)
         weight_QCD, bias_QC = head["weight"].view(v.codebooks, v.classes, -1), head["bias"].view(v.codebooks, -1)
         return StoredHidden(weight_QCD.to(device), bias_QC.to(device))
-    path = taught.teacher or recipe.train.start
+    path = taught.teacher or start_of(recipe, dataset)
     if path is None:
         raise CheckpointError("only states were recorded: name the teacher that saw them in distillation.teacher")
     own = weights_hash(find(path))

@@ -20,6 +20,10 @@ class TeachSettings(Settings):
     """
 
     teacher: str | None = Field(default=None, description="run or checkpoint whose averaged weights teach")
+    bootstrap: str | None = Field(
+        default=None,
+        description="where `teacher` names nobody: training recipe of one that is first trained on the dataset itself",
+    )
     masks: SetName = Field(default="hierarchical", description="mask set whose views are taught")
     views: int = Field(default=2, ge=1, le=65_536, description="the first so many views of the set")
     iterations: int = Field(default=4, ge=1, le=255)

@@ -176,7 +176,8 @@ class TrainSettings(Settings):
 
     stages: tuple[StageSettings, ...]
     start: str | None = Field(
-        default=None, description="run or checkpoint whose (averaged) weights training starts from"
+        default=None,
+        description="run or checkpoint whose (averaged) weights training starts from; `teacher`: the one that was trained with the dataset",
     )
     codes: Literal["tokenizer", "random"] = Field(
         default="tokenizer",

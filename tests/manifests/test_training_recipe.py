@@ -18,7 +18,7 @@ def recipe(stage: dict[str, Any] | None = None, **train: Any) -> TrainingRecipe:
 
 
 def test_every_shipped_recipe_loads_by_its_name_and_says_what_it_is() -> None:
-    assert shipped() == ["demo", "demo-ar", "demo-mtp", "paper", "tiny"]
+    assert shipped() == ["demo", "demo-ar", "demo-mtp", "isd", "paper", "scratch", "teacher", "tiny"]
     for name in shipped():
         assert load(name).name == name
         assert (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
@@ -100,7 +100,7 @@ def test_single_values_are_overridden_in_lists_too() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("train.stages.9.steps=7", "9 is not one of the list's 0 to 2"),
+        ("train.stages.9.steps=7", "9 is not one of the list's 0 to 1"),
         ("train.stages.first.steps=7", "first is not one of the list's"),
         ("train.stages.0.steps.more=7", "steps is a value, not a block"),
         ("train.ema", "write it as block.key=value"),

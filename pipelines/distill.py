@@ -1,0 +1,147 @@
+"""``speechmill distill``: rounds of teach and train, each student the next round's teacher, the teacher's iterations halved from round to round.
+
+The paper's iterative self-distillation (VocalNet-MDM 3.4) has one round; more of them, with ever fewer iterations, are SDTT's (Deschenaux and
+Gulcehre 2025). A round is a teach stage over the dataset and a training run that starts from the teacher's weights and learns from what was recorded. Both go on where
+they were stopped. ``distill.json`` tells of finished rounds, which are not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from manifests.dataset import Dataset, DatasetError
+from manifests.fingerprint import pretty
+from manifests.recipe import Recipe, parse
+from manifests.recipe_file import RecipeError
+from manifests.settings.teach import STAGE
+from manifests.settings.train import StageSettings
+from manifests.storage import Store
+from manifests.training_recipe import TrainingRecipe
+from pipelines.data import opened
+from pipelines.train import run as train
+from pipelines.verify_subject import Subject
+from training.checkpoint import find
+from training.errors import CheckpointError
+from training.loading import weights_hash
+from training.run import Job
+from training.teacher import start_of
+
+ROUNDS = "distill.json"
+
+
+@dataclass(frozen=True)
+class Round:
+    """A finished round: hashes of the weights that taught and of those that learned, and the student's last figures."""
+
+    teacher: str
+    iterations: int
+    student: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What ``speechmill distill`` is asked for.
+
+    recipe     how a student is trained; its stages of ``loss: distillation`` learn from what was recorded
+    teacher    of the first round; None: the one that the recipe starts from
+    halve      whether a round's teacher has half the iterations of the one before, at least one
+    """
+
+    recipe: TrainingRecipe
+    data: str
+    run: str
+    rounds: int
+    teacher: str | None = None
+    halve: bool = True
+
+    def student(self, number: int) -> str:
+        """The run of round ``number``, from 1."""
+        return str(Path(self.run) / f"round-{number}")
+
+    def __call__(self, console: Console, processes: int | None = None) -> list[Round]:
+        """All rounds, those that are finished from their record.
+
+        Raises ``RecipeError`` for a recipe that learns from no record, ``CheckpointError`` where a finished round's weights are not what
+        its record says, and what the teach stage and training raise.
+        """
+        stage, done = _recorded_stage(self.recipe), list(self._finished())
+        teacher = self.teacher or start_of(self.recipe, Dataset.open(self.data))
+        if teacher is None:
+            raise RecipeError("nobody teaches the first round: name --teacher, or train.start in the recipe")
+        for number in range(1, self.rounds + 1):
+            if number > len(done):
+                taught = self._teaching(stage, teacher, number)
+                console.print(
+                    f"round {number} of {self.rounds}: {teacher} teaches in {taught['iterations']} iterations",
+                    soft_wrap=True,
+                )
+                done.append(self._round(number, teacher, taught, console, processes))
+                Store(self.run).publish(ROUNDS, pretty([asdict(r) for r in done]))
+            self._require_weights(number, teacher, done[number - 1])
+            teacher = self.student(number)
+        return done[: self.rounds]
+
+    def _teaching(self, stage: StageSettings, teacher: str, number: int) -> dict[str, Any]:
+        """What the training recipe says of the teach stage of a round."""
+        settings = stage.taught
+        assert settings is not None, "a stage that is taught"
+        iterations = max(settings.iterations >> (number - 1), 1) if self.halve else settings.iterations
+        return {
+            "teacher": str(Path(teacher).resolve()), "masks": stage.masks, "iterations": iterations,
+            "policy": settings.policy, "forced": settings.forced, "tau": settings.tau,
+        }  # fmt: skip
+
+    def _round(
+        self, number: int, teacher: str, taught: dict[str, Any], console: Console, processes: int | None
+    ) -> Round:
+        with opened(_data_recipe(self.data, taught), self.data, console) as run:
+            run()
+        recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update={"start": teacher})})
+        outcome = train(Job(recipe, self.data, self.student(number)), processes, None, console)
+        return Round(_hash(teacher), taught["iterations"], _hash(self.student(number)), dict(outcome.figures))
+
+    def _finished(self) -> Iterator[Round]:
+        store = Store(self.run)
+        if store.exists(ROUNDS):
+            for value in orjson.loads(store.read(ROUNDS)):
+                yield Round(**value)
+
+    def _require_weights(self, number: int, teacher: str, found: Round) -> None:
+        for path, recorded in ((teacher, found.teacher), (self.student(number), found.student)):
+            if _hash(path) != recorded:
+                raise CheckpointError(
+                    f"{path}: not the weights that round {number} had by {self.run}/{ROUNDS}: choose another -o, or remove "
+                    f"{self.run} to begin anew"
+                )
+
+
+def _hash(run: str) -> str:
+    return weights_hash(find(run))
+
+
+def _recorded_stage(recipe: TrainingRecipe) -> StageSettings:
+    """The stage that says how a round is taught. Raises ``RecipeError`` where none learns from records, or two would learn from different ones."""
+    stages = [stage for stage in recipe.train.stages if stage.taught is not None]
+    if not stages or not all(stage.taught.stored for stage in stages if stage.taught):
+        raise RecipeError(
+            f"{recipe.name}: rounds are taught ahead: give it stages of loss: distillation, each with distillation.stored: true"
+        )
+    if len({stage.masks for stage in stages}) > 1:
+        raise RecipeError(f"{recipe.name}: a round is taught on one mask set, and its stages name several")
+    return stages[0]
+
+
+def _data_recipe(data: str, taught: dict[str, Any]) -> Recipe:
+    """How the dataset was made, taught as a round asks. Raises ``DatasetError`` where that is not known."""
+    recorded = Subject.open(data).run()
+    if recorded is None:
+        raise DatasetError(f"{data}: no run.json, so how it was made is not known; run `speechmill data` on it again")
+    recipe = recorded["recipe"]
+    return parse({**recipe, STAGE: {**(recipe[STAGE] or {}), **taught}}, f"{data}/run.json")

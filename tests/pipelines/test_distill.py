@@ -1,0 +1,278 @@
+"""A teacher trained with the dataset, and rounds of distillation: each student teaches the next, and what is finished is not done again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from manifests.dataset import Dataset, DatasetError
+from manifests.recipe import RecipeError, parse
+from manifests.training_recipe import TrainingRecipe
+from manifests.training_recipe import parse as parse_training
+from pipelines import distill
+from pipelines.data import Result, opened
+from pipelines.distill import Distillation, Round
+from pipelines.engine.stopping import Interrupted
+from pipelines.stages import s75_teacher
+from pipelines.train import run as train
+from pipelines.verify import verify
+from tests.small_corpus import write_corpus
+from training.checkpoint import find
+from training.errors import CheckpointError
+from training.loading import load_talker, weights_hash
+from training.run import Job
+
+torch.set_num_threads(1)
+QUIET = Console(quiet=True)
+TALKER = {"layers": 1, "width": 32, "heads": 2, "ffn": 64, "block": 8, "anchors": 4}
+SETS = {
+    "hard": {"views": 3, "mix": [{"noise": "hierarchical", "full": 0.5}]},
+    "soft": {"views": 1, "mix": [{"noise": "bernoulli"}]},
+}
+
+
+def recipe(**train_settings: Any) -> dict[str, Any]:
+    return {
+        "name": "t", "talker": TALKER,
+        "train": {"validation": {"every": 0}, "batch_frames": 200, "precision": "fp32", **train_settings},
+    }  # fmt: skip
+
+
+FIRST = recipe(stages=[{"name": "only", "masks": "soft", "steps": 2}])
+ISD = {"name": "isd", "masks": "hard", "steps": 2, "loss": "distillation", "distillation": {"stored": True}}
+
+
+def student(**more: Any) -> TrainingRecipe:
+    return parse_training(recipe(start="teacher", stages=[{**ISD, **more}]))
+
+
+def make(out: Path | str, corpus: Path, bootstrap: Path, **teach: Any) -> Result:
+    made = parse({
+        "corpus": {"layout": "table", "root": str(corpus)}, "plan": {"unit_seconds": 6}, "run": {"workers": 0},
+        "speech": {"codebook_size": 32, "fit_seconds": 20}, "text": {"vocab_size": 300},
+        "mask": {"block": 8, "sets": SETS},
+        "teach": {"masks": "hard", "views": 2, "iterations": 3, "bootstrap": str(bootstrap), **teach},
+    })  # fmt: skip
+    with opened(made, str(out), QUIET) as data:
+        return data()
+
+
+def written(folder: Path, value: dict[str, Any]) -> Path:
+    path = folder / "first.yaml"
+    path.write_text(yaml.safe_dump(value), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """(output with a teacher of its own, corpus, training recipe of the teacher)."""
+    folder = tmp_path_factory.mktemp("made")
+    corpus, bootstrap = write_corpus(folder / "corpus", 12), written(folder, FIRST)
+    make(folder / "out", corpus, bootstrap)
+    return folder / "out", corpus, bootstrap
+
+
+@pytest.fixture
+def out(made: tuple[Path, Path, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made[0], tmp_path / "out"))
+
+
+def taught_by(out: Path) -> str:
+    return Dataset.open(str(out)).description["teach"]["teacher"]
+
+
+def own_teacher(out: Path) -> Path:
+    return next(out.glob("teacher-*"))
+
+
+# A teacher of the dataset's own
+
+
+def test_where_nobody_is_named_a_teacher_is_trained_first_and_teaches(made: tuple[Path, Path, Path]) -> None:
+    out = made[0]
+    about = Dataset.open(str(out)).description["teach"]
+    assert about["run"] == own_teacher(out).name
+    assert about["teacher"] == weights_hash(find(own_teacher(out)))
+    assert orjson.loads((own_teacher(out) / "teacher.json").read_bytes())["step"] == 2
+
+
+def test_verify_teaches_again_with_the_teacher_in_the_output(out: Path) -> None:
+    (out / "run.json").unlink()
+    verdict = verify(str(out))
+    assert verdict.faults == ()
+    assert not [note for note in verdict.notes if "taught" in note]
+
+
+def test_again_there_is_nothing_to_do(made: tuple[Path, Path, Path], out: Path) -> None:
+    assert make(out, *made[1:]).nothing_to_do
+
+
+def test_the_same_recipe_gives_the_same_teacher_and_the_same_bytes(
+    made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    make(tmp_path / "other", *made[1:])
+    for pattern in ("dataset.json", "teach-*/shard-*", "teach-*/head.safetensors"):
+        ours, theirs = (
+            {p.relative_to(o): p.read_bytes() for p in o.glob(pattern)} for o in (made[0], tmp_path / "other")
+        )
+        assert ours
+        assert ours == theirs
+
+
+def test_an_interrupted_teacher_is_gone_on_with(
+    made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens and masks are a dataset meanwhile; what comes out in the end is what an undisturbed run gives."""
+
+    def interrupted(*asked: Any) -> None:
+        train(*asked)
+        raise Interrupted("stopped before the receipt was written")
+
+    monkeypatch.setattr("pipelines.train.run", interrupted)
+    with pytest.raises(Interrupted):
+        make(tmp_path / "out", *made[1:])
+    meanwhile = Dataset.open(str(tmp_path / "out"))
+    assert "teach" not in meanwhile.description
+    assert [sample.key for sample in meanwhile.masks] == [sample.key for sample in meanwhile]
+    monkeypatch.undo()
+    assert make(tmp_path / "out", *made[1:]).did["teacher"] == 1
+    assert (tmp_path / "out" / "dataset.json").read_bytes() == (made[0] / "dataset.json").read_bytes()
+
+
+def test_training_starts_from_the_datasets_own_teacher(out: Path, tmp_path: Path) -> None:
+    plain = {"name": "only", "masks": "soft", "steps": 1, "lr_scale": 1e-9}
+    job = Job(parse_training(recipe(start="teacher", stages=[plain])), str(out), str(tmp_path / "run"))
+    train(job, 1, None, QUIET)
+    teacher, begun = (load_talker(run)[0].state_dict() for run in (own_teacher(out), tmp_path / "run"))
+    assert all(torch.allclose(teacher[name], begun[name], atol=1e-6) for name in teacher)
+
+
+def test_a_dataset_without_a_teacher_of_its_own_is_named(
+    made: tuple[Path, Path, Path], out: Path, tmp_path: Path
+) -> None:
+    teacher = str(own_teacher(out))
+    recorded = orjson.loads((out / "run.json").read_bytes())["recipe"]
+    with opened(
+        parse({**recorded, "teach": {**recorded["teach"], "bootstrap": None, "teacher": teacher}}), str(out), QUIET
+    ) as data:
+        data()
+    with pytest.raises(DatasetError, match="no teacher was trained with this dataset"):
+        train(Job(student(), str(out), str(tmp_path / "run")), 1, None, QUIET)
+
+
+def test_a_named_teacher_is_not_trained_anew(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    make(tmp_path / "out", *made[1:], teacher=str(own_teacher(made[0])))
+    assert not list((tmp_path / "out").glob("teacher-*"))
+    assert taught_by(tmp_path / "out") == taught_by(made[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            recipe(stages=[{"name": "only", "masks": "none", "steps": 1}]),
+            "trains on masks none, and mask has hard, soft",
+        ),
+        ({**FIRST, "talker": {**TALKER, "block": 4}}, "has blocks of 4, masks have blocks of 8"),
+        (recipe(start="runs/demo", stages=[{"name": "only", "masks": "soft", "steps": 1}]), "a first teacher cannot"),
+    ],
+)
+def test_a_teacher_that_could_not_be_trained_is_refused_before_anything_is_done(
+    made: tuple[Path, Path, Path], tmp_path: Path, value: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        make(tmp_path / "out", made[1], written(tmp_path, value))
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_object_storage_has_no_folder_to_train_in(made: tuple[Path, Path, Path]) -> None:
+    with pytest.raises(RecipeError, match=r"name it in teach\.teacher"):
+        make("memory://out", *made[1:])
+
+
+# Rounds
+
+
+def rounds(out: Path, run: Path, count: int, **more: Any) -> list[Round]:
+    asked = Distillation(student(distillation={"stored": True, "iterations": 4}), str(out), str(run), count, **more)
+    return asked(QUIET, processes=1)
+
+
+def test_each_student_teaches_the_next_round_in_half_the_iterations(out: Path, tmp_path: Path) -> None:
+    found = rounds(out, tmp_path / "run", 3)
+    assert [r.iterations for r in found] == [4, 2, 1]
+    assert found[0].teacher == weights_hash(find(own_teacher(out)))
+    assert [r.student for r in found[:-1]] == [r.teacher for r in found[1:]]
+    assert len({r.student for r in found}) == 3
+    about = Dataset.open(str(out)).description["teach"]
+    assert (about["teacher"], about["iterations"]) == (found[1].student, 1)
+    assert verify(str(out)).faults == ()
+
+
+def test_iterations_stay_where_they_are_not_to_be_halved(out: Path, tmp_path: Path) -> None:
+    assert [r.iterations for r in rounds(out, tmp_path / "run", 2, halve=False)] == [4, 4]
+
+
+def test_finished_rounds_are_not_done_again(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rounds(out, tmp_path / "run", 1)
+    trained: list[str] = []
+    monkeypatch.setattr(distill, "train", lambda job, *rest: (trained.append(Path(job.run).name), train(job, *rest))[1])
+    both = rounds(out, tmp_path / "run", 2)
+    assert both[0] == first[0]
+    assert trained == ["round-2"]
+
+
+def test_a_killed_round_goes_on_and_ends_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rounds(Path(shutil.copytree(out, tmp_path / "undisturbed")), tmp_path / "whole", 2)
+
+    def killed(job: Job, *rest: Any) -> None:
+        raise KeyboardInterrupt
+
+    for number in (1, 2):
+        monkeypatch.setattr(distill, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rounds(out, tmp_path / "run", number)
+        monkeypatch.setattr(distill, "train", train)
+        rounds(out, tmp_path / "run", number)
+    assert rounds(out, tmp_path / "run", 2) == whole
+
+
+def test_a_round_with_other_weights_than_its_record_is_refused(out: Path, tmp_path: Path) -> None:
+    rounds(out, tmp_path / "run", 1)
+    shutil.rmtree(tmp_path / "run" / "round-1")
+    shutil.copytree(own_teacher(out), tmp_path / "run" / "round-1")
+    with pytest.raises(CheckpointError, match="not the weights that round 1 had"):
+        rounds(out, tmp_path / "run", 2)
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([{"name": "only", "masks": "hard", "steps": 1}], "taught ahead"),
+        ([{**ISD, "distillation": {"stored": False}}], "taught ahead"),
+        ([ISD, {**ISD, "name": "more", "masks": "soft"}], "stages name several"),
+    ],
+)
+def test_a_recipe_that_learns_from_no_one_record_is_refused(
+    out: Path, tmp_path: Path, stages: list[dict[str, Any]], said: str
+) -> None:
+    asked = Distillation(parse_training(recipe(start="teacher", stages=stages)), str(out), str(tmp_path / "run"), 1)
+    with pytest.raises(RecipeError, match=said):
+        asked(QUIET, processes=1)
+
+
+def test_somebody_has_to_begin(out: Path, tmp_path: Path) -> None:
+    nobody = parse_training(recipe(stages=[ISD]))
+    with pytest.raises(RecipeError, match="nobody teaches the first round"):
+        Distillation(nobody, str(out), str(tmp_path / "run"), 1)(QUIET)
+
+
+def test_processes_of_the_first_teacher_do_not_depend_on_the_machine() -> None:
+    assert s75_teacher.PROCESSES == 2
