@@ -4,7 +4,8 @@ Nobody tells a talker where in an utterance a word is said, and to find it out b
 But an utterance is about as long as its tokens together, and over a corpus that is a linear regression: durations of single
 tokens follow from lengths of utterances, without alignments, whatever the tokenizer. On the demo they foretell the length of held-out
 utterances to within 3 of 92 frames (docs/results.md). Adding them up says which state belongs beside which frame: the length regulator of FastSpeech
-(Ren et al. 2019), by expectation only. Attention finds the words that are early or late, for now they are near.
+(Ren et al. 2019), by expectation only. The states before and after the expected one are told as well: a word may be early or late, and sounds run
+into each other.
 
 Legend: N rows, T positions, S text states, D width, K text tokens, U utterances.
 """
@@ -28,6 +29,7 @@ Frames = npt.NDArray[np.float32]
 SAMPLE = 20_000  # utterances that are enough to measure durations on
 MOST = 4096  # tokens that get a duration of their own, the most frequent; the others take the mean
 DOUBT = 3.0  # utterances that a token must be in before its own duration counts for more than the mean
+WINDOW = (-1, 0, 1)  # states that a position is told, counted from the one that is expected there
 GRAIN = 64  # durations are whole parts of a frame, so that their sums are exact however the text arrives
 
 
@@ -58,7 +60,7 @@ def durations(texts: Sequence[Ids], frames_U: Sequence[int], vocabulary: int) ->
 
 
 class Pace(nn.Module):
-    """Tells every position the text state that is expected to be spoken there, of those that its turn may know.
+    """Tells every position the text state that is expected to be spoken there and its neighbours, of those that its turn may know.
 
     Behind the end of the text, as it is expected, a learned vector stands in.
     """
@@ -69,7 +71,7 @@ class Pace(nn.Module):
         """``tokens`` text tokens; 1 where states are given, which are then all of one duration."""
         super().__init__()
         self.clock = clock
-        self.project = nn.Linear(width, width, bias=False)
+        self.project = nn.Linear(width, len(WINDOW) * width, bias=False)
         self.over_D = nn.Parameter(torch.zeros(width))
         self.register_buffer("frames_K", torch.full((tokens,), clock.block / clock.anchors))  # until it is measured
 
@@ -83,19 +85,27 @@ class Pace(nn.Module):
         start = self.frames_K[TEXT_EOS].float() / 2 if len(self.frames_K) > 1 else 0.0
         return start + frames_NS.cumsum(1)
 
+    def last(self, meta: Meta) -> Tensor:
+        """``last_NT``: the last state that each position may know, which is that of its turn."""
+        return (meta.turn_NT.long() + 1) * self.clock.anchors - 1
+
     def expected(self, ends_NS: Tensor, meta: Meta) -> Tensor:
         """``index_NT`` of the first state that is not over at each position, but none of a later turn. S where all of them are over."""
         rows = len(ends_NS)
         pos_NT = meta.pos_NT.to(ends_NS.dtype).expand(rows, -1).contiguous()
         index_NT = torch.searchsorted(ends_NS.contiguous(), pos_NT, right=True)
-        return torch.minimum(index_NT, (meta.turn_NT.long() + 1) * self.clock.anchors - 1)
+        return torch.minimum(index_NT, self.last(meta))
 
     def forward(self, states_NSD: Tensor, states_N: Tensor, ends_NS: Tensor, meta: Meta) -> Tensor:
         """``paced_NTD``: what is added at each position."""
-        index_NT = self.expected(ends_NS, meta)
-        there = (index_NT < states_N[:, None])[..., None]
+        index_NT, last_NT = self.expected(ends_NS, meta), self.last(meta)
         if not states_NSD.shape[1]:  # no text at all: one state, that is never there
             states_NSD = states_NSD.new_zeros(len(states_NSD), 1, states_NSD.shape[2])
-        index_NT = index_NT.clamp(max=states_NSD.shape[1] - 1)
-        found_NTD = self.project(states_NSD).gather(1, index_NT[..., None].expand(-1, -1, states_NSD.shape[2]))
-        return torch.where(there, found_NTD, self.over_D)
+        paced_NTD = states_NSD.new_zeros(())
+        for shift, part_NSD in zip(WINDOW, self.project(states_NSD).chunk(len(WINDOW), dim=-1), strict=True):
+            at_NT = index_NT + shift
+            there_NT = (at_NT >= 0) & (at_NT < states_N[:, None]) & (at_NT <= last_NT)
+            at_NT1 = at_NT.clamp(0, part_NSD.shape[1] - 1)[..., None]
+            found_NTD = part_NSD.gather(1, at_NT1.expand(-1, -1, part_NSD.shape[2]))
+            paced_NTD = paced_NTD + torch.where(there_NT[..., None], found_NTD, self.over_D if shift == 0 else 0.0)
+        return paced_NTD

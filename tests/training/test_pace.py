@@ -120,7 +120,21 @@ def test_text_that_arrives_in_pieces_is_told_as_the_whole_of_it(
         ends_1S = made.ends(made.durations(text_1S[:, :count]))
         return made(states_1SD[:, :count], torch.tensor([count]), ends_1S, meta)
 
-    assert torch.equal(told(read), told(len(said)))
+    torch.testing.assert_close(told(read), told(len(said)))
+
+
+def test_neighbours_of_the_expected_state_are_told_but_none_of_a_later_turn() -> None:
+    """Two states a turn of 4 frames; each takes 3, so that at frame 3 the second is expected, and the third belongs to the next turn."""
+    made = pace(0, 0, 3)
+    states_1SD = torch.eye(8)[None, :4]
+    with torch.no_grad():
+        made.project.weight.copy_(torch.cat([torch.eye(8) * scale for scale in (1, 10, 100)]))
+    ends_1S = made.ends(made.durations(torch.full((1, 4), 2)))
+    told_TS = made(states_1SD, torch.tensor([4]), ends_1S, speech(0, 8, CLOCK, CLEAN))[0, :, :4]
+    assert told_TS[0].tolist() == [10, 100, 0, 0]
+    assert told_TS[3].tolist() == [1, 10, 0, 0]
+    assert told_TS[4].tolist() == [1, 10, 100, 0]
+    assert told_TS[6].tolist() == [0, 1, 10, 100]
 
 
 def test_given_states_are_all_of_one_duration() -> None:
