@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +29,11 @@ from pipelines.export import export as module
 from pipelines.export.about import split_folders
 from pipelines.export.errors import ExportError
 from pipelines.export.export import Asked, export
+from pipelines.export.items import flac
 from pipelines.export.job import deal
 from pipelines.export.registry import FORMATS
 from pipelines.output_lock import Locked, output_lock
-from tests.pipelines.exported import contents, exported, make_dialogues, quiet, samples
+from tests.pipelines.exported import contents, exported, heard, make_dialogues, quiet, samples
 
 PLACE = "/somewhere"
 POINTS = ("before-data", "between-files", "before-receipt", "after-receipt", "before-name", "after-name")
@@ -284,6 +286,21 @@ def test_a_sound_that_is_not_the_one_its_tokens_were_made_of_is_refused(root: st
     with pytest.raises(RunFailed, match="plain: the corpus no longer gives the sound its tokens were made of"):
         ask(root, "hf", tmp_path / "to", corpus=str(corpus))
     assert not (tmp_path / "to").exists()
+
+
+def test_sound_of_every_level_comes_back_bit_for_bit() -> None:
+    pcm_T = np.arange(-32768, 32768).astype(np.int16)
+    assert np.array_equal(heard(flac(pcm_T * np.float32(1 / 32768), 16_000))[0], pcm_T)
+
+
+def test_a_dataset_at_a_url_is_exported_like_a_local_one(
+    root: str, whole: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").put(root, "/export-of-a-url", recursive=True)
+    assert ask("memory://export-of-a-url", "shar", tmp_path / "to")
+    assert contents(tmp_path / "to") == whole["shar"]
 
 
 def test_an_unknown_format_is_refused_with_the_nearest(root: str, tmp_path: Path) -> None:
