@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from pipelines.export.command import export
+
 if TYPE_CHECKING:
     from pipelines.inspect import Inspection
 
@@ -390,6 +392,9 @@ def quarantine(out: OutArg = "out") -> None:
         sys.stdout.write(json.dumps(outcome.to_json(), ensure_ascii=False) + "\n")
 
 
+app.command()(export)
+
+
 def _refusals() -> dict[type[BaseException], int]:
     """What ends a command with one line, and its exit code."""
     from manifests.corpora.base import CorpusError
@@ -400,6 +405,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from manifests.shards.reader import ShardError
     from pipelines.engine.run import RunFailed
     from pipelines.engine.stopping import Interrupted
+    from pipelines.export.errors import ExportError
     from pipelines.output_lock import Locked
     from pipelines.stages.s90_dataset import Unbalanced
     from pipelines.voice.errors import SpeakError
@@ -412,6 +418,7 @@ def _refusals() -> dict[type[BaseException], int]:
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, TextError: USAGE,
+        ExportError: USAGE,
     }  # fmt: skip
 
 

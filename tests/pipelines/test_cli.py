@@ -12,7 +12,20 @@ from typer.testing import CliRunner
 from pipelines import cli
 from tests.small_corpus import overrides, write_corpus
 
-COMMANDS = {"data", "plan", "status", "verify", "inspect", "report", "quarantine", "train", "distill", "say", "eval"}
+COMMANDS = {
+    "data",
+    "plan",
+    "status",
+    "verify",
+    "inspect",
+    "report",
+    "quarantine",
+    "train",
+    "distill",
+    "say",
+    "eval",
+    "export",
+}
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
