@@ -224,7 +224,7 @@ class Fetcher:
         _check_range(ref.offset or 0, ref.size, total, place.shown)
         wanted = total - (ref.offset or 0) if ref.size is None else ref.size
         self._check_size(wanted, place.shown)
-        return place.store.read(place.name, ref.offset or 0, ref.size)
+        return place.store.read(place.name, ref.offset or 0, wanted)
 
     def _check_size(self, size: int, path: str) -> None:
         if size > self.max_bytes:

@@ -89,7 +89,7 @@ class Faults:
     cut         the answer breaks off in its middle
     slow        answered after :data:`SLOW` seconds
     unlisted    listings show nothing under this prefix
-    down        every request is answered 503
+    down_after  so many requests from now, every one is answered 503
     """
 
     busy: float = 0.0
@@ -98,21 +98,25 @@ class Faults:
     cut: float = 0.0
     slow: float = 0.0
     unlisted: str | None = None
-    down: bool = False
+    down_after: int | None = None
     seed: int = 0
     count: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
     def draw(self) -> str:
         """What happens to the next request."""
         with self._lock:
-            self._random = getattr(self, "_random", None) or random.Random(self.seed)
             place, kind = self._random.random(), "passed"
             for name in ("busy", "dropped", "unheard", "cut", "slow"):
                 if 0 <= place < getattr(self, name):
                     kind = name
                 place -= getattr(self, name)
-            kind = "busy" if self.down else kind
+            if self.down_after is not None:
+                self.down_after -= 1
+                kind = "busy" if self.down_after < 0 else kind
             self.count[kind] = self.count.get(kind, 0) + 1
             return kind
 
