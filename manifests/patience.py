@@ -62,7 +62,8 @@ def patiently(where: str, request: Callable[[], T]) -> T:
 def _locked_out(error: BaseException) -> bool:
     """Whether it is the credentials that are refused, and not one file."""
     told = [error, error.__cause__, error.__context__]
-    codes = {getattr(e, "response", {}).get("Error", {}).get("Code") for e in told if e is not None}
+    answers = [getattr(e, "response", None) or {} for e in told]
+    codes = {answer.get("Error", {}).get("Code") for answer in answers if isinstance(answer, dict)}
     return bool(codes & CREDENTIALS) or any(type(e).__name__ in NO_CREDENTIALS for e in told)
 
 

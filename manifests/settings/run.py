@@ -8,7 +8,8 @@ from pydantic import Field
 
 from manifests.settings.base import Settings
 
-StageName = Literal["screen", "speak", "ingest", "fit", "tokens", "masks", "teach"]
+# ``clean`` is part of ``tokens`` unless it is given workers of its own: so many for each worker of ``tokens``.
+StageName = Literal["screen", "speak", "ingest", "fit", "clean", "tokens", "masks", "teach"]
 
 
 class StageSettings(Settings):

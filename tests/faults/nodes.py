@@ -70,7 +70,7 @@ def cluster(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Nodes]:
 def main(nodes: Sequence[Mapping[str, Any]], folder: str) -> None:
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={**nodes[0], "include_dashboard": False, "_temp_dir": folder})
+    made = Cluster(initialize_head=True, head_node_args={**nodes[0], "include_dashboard": False, "temp_dir": folder})
     for node in nodes[1:]:
         made.add_node(**node)
     everyone = [made.head_node, *made.worker_nodes]

@@ -15,7 +15,11 @@ from tests.faults.command import finish, run, start
 from tests.faults.nodes import Nodes, cluster
 from tests.small_corpus import fingerprints, write_corpus
 
-NODES = [{"num_cpus": 1}, *2 * [{"num_cpus": 1, "resources": {"tokenizer": 1}}]]
+NODES = [
+    {"num_cpus": 1},
+    {"num_cpus": 1, "resources": {"tokenizer": 1}},
+    {"num_cpus": 1, "resources": {"tokenizer": 1, "ear": 1}},
+]
 TOKENS = {"run.stages.tokens": "{cpus: 1, resources: {tokenizer: 1}}", "run.ship": True, "plan.unit_seconds": 2}
 
 
@@ -63,6 +67,16 @@ def test_each_stage_runs_where_its_resources_are_with_the_drivers_own_code(
     tokenizing = {receipt.made["node"] for receipt in receipts(out, "tokens")}
     assert 1 <= len(tokenizing) <= 2
     assert len({receipt.made["node"] for receipt in receipts(out, "masks")} | tokenizing) >= 2
+
+
+def test_sounds_are_decoded_on_nodes_of_their_own_where_the_recipe_asks_for_it(
+    nodes: Nodes, corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    clean = {"run.stages.clean": "{workers: 2, cpus: 0, resources: {ear: 0.25}}"}  # one node carries an ear
+    out, more = tmp_path / "out", {"run.address": nodes.address, **TOKENS, **clean}
+    code, output = run(corpus, out, nodes.environment, cwd=tmp_path, **more)
+    assert code == 0, output
+    assert fingerprints(out) == undisturbed
 
 
 def test_a_stage_that_no_node_has_room_for_says_so_and_a_stop_still_stops(
