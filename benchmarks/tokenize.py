@@ -77,7 +77,7 @@ def prepared(run: DataRun, root: Path) -> TokenizeJob:
     _, plan, units = run.planned(str(root), did)
     fit = run.fitted(str(root), plan, units, did)
     store = run.space.store
-    folder = store.sub(f"tokens-bench-{run.engine.workers()}-{time.time_ns()}").root
+    folder = store.sub(f"tokens-bench-{run.engine.workers('tokens')}-{time.time_ns()}").root
     return TokenizeJob(folder, store.sub(plan).root, store.sub(fit).root, str(root), "bench", run.recipe, units)
 
 

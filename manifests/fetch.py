@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from manifests.corpora.cells import BadCell, ParquetCells, SavedCells
 from manifests.fingerprint import content_hash
+from manifests.patience import StorageFailed
 from manifests.storage import OutsideRoot, Store
 from manifests.utterance import AudioRef, Header
 
 MAX_BYTES = 1 << 30
-ATTEMPTS = 3  # of a read from object storage; seconds between them double from PAUSE
-PAUSE = 0.5
 
 
 class FetchFailed(Exception):
@@ -103,6 +102,7 @@ class Fetcher:
         self.files, self.max_bytes = files, max_bytes
         self.audio_roots = tuple(os.path.expanduser(r) for r in audio_roots)
         self._handles, self._tables = _Open(16), _Open(4)
+        self._stamps: OrderedDict[Store, dict[str, tuple[Any, ...]]] = OrderedDict()
         self._headers: OrderedDict[AudioRef, Header] = OrderedDict()
 
     def __enter__(self) -> Self:
@@ -121,7 +121,8 @@ class Fetcher:
         if ref.row is not None:
             return self._cell(place, ref)
         if place.local is None:
-            return _patiently(place.shown, lambda: self._remote(place, ref))
+            with _answered(place.shown):
+                return self._remote(place, ref)
         return self._local(place.local, ref)
 
     def local_path(self, ref: AudioRef) -> Path | None:
@@ -161,16 +162,26 @@ class Fetcher:
             self._headers.popitem(last=False)
         return header
 
-    def snapshot(self, ref: AudioRef) -> tuple[int, ...]:
-        """A cheap identity: (size, modification time in ns) of a local file, (size,) elsewhere, () without any."""
+    def snapshot(self, ref: AudioRef) -> tuple[Any, ...]:
+        """A cheap identity: (size, modification time in ns) of a local file, (size, version) elsewhere, () without any."""
         try:
             place = self._place(ref.path)
             if place.local is None:
-                return (place.store.size(place.name),)
+                return self._stamp(place)
             found = os.stat(place.local)
         except (FetchFailed, OSError, ValueError):
             return ()
         return (found.st_size, found.st_mtime_ns)
+
+    def _stamp(self, place: _Place) -> tuple[Any, ...]:
+        """From one listing for all files of a folder; a file that it does not show (yet) is asked for by name."""
+        folder, _, name = place.name.rpartition("/")
+        store = place.store.sub(folder) if folder else place.store
+        if store not in self._stamps:
+            self._stamps[store] = store.stamps()
+            if len(self._stamps) > 16:
+                self._stamps.popitem(last=False)
+        return self._stamps[store].get(name) or (place.store.size(place.name),)
 
     def _place(self, path: str) -> _Place:
         try:
@@ -213,7 +224,7 @@ class Fetcher:
         _check_range(ref.offset or 0, ref.size, total, place.shown)
         wanted = total - (ref.offset or 0) if ref.size is None else ref.size
         self._check_size(wanted, place.shown)
-        return place.store.read(place.name, ref.offset or 0, ref.size)
+        return place.store.read(place.name, ref.offset or 0, wanted)
 
     def _check_size(self, size: int, path: str) -> None:
         if size > self.max_bytes:
@@ -304,17 +315,12 @@ def _failure(error: OSError | ValueError, path: str) -> FetchFailed:
     return FetchFailed("unreadable_file", f"{path!r} cannot be opened ({error})")
 
 
-def _patiently(shown: str, read: Callable[[], bytes]) -> bytes:
-    """``read()`` from object storage, tried again where it does not answer."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return read()
-        except FetchFailed:
-            raise
-        except (FileNotFoundError, PermissionError) as error:
-            raise _failure(error, shown) from None
-        except Exception as error:  # each backend has exceptions of its own
-            if attempt == ATTEMPTS - 1:
-                raise FetchFailed("unreachable", f"{shown} cannot be read ({error})", transient=True) from error
-        time.sleep(PAUSE * 2**attempt)
-    raise AssertionError("unreachable: the loop returns or raises")
+@contextmanager
+def _answered(shown: str) -> Iterator[None]:
+    """What object storage refuses, as :class:`FetchFailed`: for now, where the storage is at fault, else for good."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        raise _failure(error, shown) from None
+    except StorageFailed as error:
+        raise FetchFailed("unreachable", str(error), transient=True) from error

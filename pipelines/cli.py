@@ -62,7 +62,9 @@ def data(
                speechmill data corpus -o out --set corpus.layout=librispeech --set corpus.root=/data/LibriSpeech
     """
     from manifests.recipe import load
+    from manifests.storage import Store
     from pipelines.data import opened
+    from pipelines.report.page import NAME as PAGE
     from pipelines.summary import print_summary
 
     chosen = [*(overrides or []), *_run_overrides(workers, address)]
@@ -73,8 +75,7 @@ def data(
     console = _console()
     with opened(resolved, out, console) as run:
         result = run()
-    page = Path(out) / "report" / "index.html" if "://" not in out else None
-    if report and page is not None and not (result.nothing_to_do and page.is_file()):
+    if report and not (result.nothing_to_do and Store(out).exists(PAGE)):
         from pipelines.reporting import make_report
 
         make_report(out, console)
@@ -400,6 +401,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from manifests.corpora.base import CorpusError
     from manifests.dataset import DatasetError
     from manifests.fetch import FetchFailed
+    from manifests.patience import StorageFailed
     from manifests.receipt import ReceiptError
     from manifests.recipe import RecipeError
     from manifests.shards.reader import ShardError
@@ -417,8 +419,8 @@ def _refusals() -> dict[type[BaseException], int]:
     return {
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
-        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, TextError: USAGE,
-        ExportError: USAGE,
+        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
+        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -20,6 +21,7 @@ ALLOCATOR = {
 }  # fmt: skip
 ENVIRONMENT = {**THREADS, **ALLOCATOR}
 CONNECT_SECONDS = 10.0
+ROOMS = ("manifests", "tokenization", "training", "pipelines")
 
 
 class ClusterUnreachable(RunFailed):
@@ -48,7 +50,7 @@ class Cluster:
         if ray.is_initialized():
             self._started = True
             return
-        options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": ENVIRONMENT}}
+        options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": self._environment()}
         try:
             ray.init(**self._where(), **options)
         except Exception as error:  # Ray raises anything here: plain Exception where its processes are slow
@@ -63,6 +65,12 @@ class Cluster:
             return {"address": address}
         workers = self.settings.workers or os.cpu_count() or 1
         return {"num_cpus": max(1, round(workers * self.settings.cpus_per_worker)), "include_dashboard": False}
+
+    def _environment(self) -> dict[str, Any]:
+        """What workers find around them: variables and, where it is to be shipped, this code before any that is installed there."""
+        if not (self.settings.ship and self.settings.address):
+            return {"env_vars": ENVIRONMENT}
+        return {"env_vars": ENVIRONMENT, "py_modules": [importlib.import_module(room).__path__[0] for room in ROOMS]}
 
     def stop(self) -> None:
         """Let go of the cluster; end it if it was started here."""

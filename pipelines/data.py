@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
+from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
 from pipelines.output_lock import output_lock
@@ -233,6 +235,9 @@ def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
     with output_lock(space.store), Stopping(recipe.run.drain_seconds) as stopping:
         engine = Engine(recipe.run, console, Events(space.store.local("events.jsonl")), stopping, cluster.start)
         try:
-            yield DataRun(space, engine, Mapper(engine.workers, cluster.start, stopping))
+            demand = Demand.of(recipe.run.of("ingest"))
+            yield DataRun(
+                space, engine, Mapper(partial(engine.workers, "ingest"), cluster.start, stopping, demand, console)
+            )
         finally:
             cluster.stop()

@@ -39,8 +39,7 @@ def print_summary(result: Result, out: str, console: Console) -> None:
             console.print(f"  {kind}: {count} {reason}")
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
-    if "://" not in out:
-        console.print(f"report: {out}/report/index.html")
+    console.print(f"report: {out}/report/index.html")
 
 
 def taught(value: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def write_corpus(folder: Path, utterances: int = 24) -> Path:
     return folder
 
 
-def overrides(root: Path, **more: object) -> list[str]:
+def overrides(root: Path | str, **more: object) -> list[str]:
     """``--set`` values that read :func:`write_corpus` into several small units."""
     values = {
         "corpus.layout": "table", "corpus.root": root, "plan.unit_seconds": 4, "speech.fit_seconds": 20,

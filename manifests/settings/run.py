@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from manifests.settings.base import Settings
+
+# ``clean`` is part of ``tokens`` unless it is given workers of its own: so many for each worker of ``tokens``.
+StageName = Literal["screen", "speak", "ingest", "fit", "clean", "tokens", "masks", "teach"]
+
+
+class StageSettings(Settings):
+    """What the workers of one stage are given, where it is not what ``run`` gives to all."""
+
+    workers: int | None = Field(default=None, ge=1, description="parallel workers of this stage")
+    cpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
+    memory_gb: float | None = Field(default=None, gt=0, description="memory that Ray reserves for a worker")
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="other resources that a node must carry, as named by `ray start --resources`"
+    )
 
 
 class RunSettings(Settings):
@@ -19,6 +36,12 @@ class RunSettings(Settings):
     cpus_per_worker: float = Field(default=1.0, gt=0)
     gpus_per_worker: float = Field(default=0.0, ge=0)
     memory_gb_per_worker: float | None = Field(default=None, gt=0, description="memory that Ray reserves for a worker")
+    stages: dict[StageName, StageSettings] = Field(
+        default={}, description="by stage, where its workers need other things: {tokens: {gpus: 1}, ...}"
+    )
+    ship: bool = Field(
+        default=False, description="send this code along to the nodes, which then need only what it depends on"
+    )
     attempts: int = Field(
         default=2, ge=1, le=10, description="times a unit may kill its worker before it is searched for the culprit"
     )
@@ -31,6 +54,13 @@ class RunSettings(Settings):
     drain_seconds: float = Field(
         default=30.0, ge=0, description="after the first Ctrl-C, time for running units to finish"
     )
+
+    def of(self, stage: str) -> StageSettings:
+        """What a worker of ``stage`` is given: its own settings, the run's where it has none."""
+        own = self.stages.get(stage) or StageSettings()  # pyright: ignore[reportArgumentType, reportCallIssue]
+        given = {"workers": self.workers, "cpus": self.cpus_per_worker, "gpus": self.gpus_per_worker,
+                 "memory_gb": self.memory_gb_per_worker}  # fmt: skip
+        return own.model_copy(update={name: value for name, value in given.items() if getattr(own, name) is None})
 
 
 class ReportSettings(Settings):

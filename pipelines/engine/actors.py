@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from pipelines.engine.commit import committed, execute
+from pipelines.engine.commit import committed, execute, node
 from pipelines.engine.contract import Job, RunFailed, Task, Worker
-from pipelines.engine.pool import DIED, STALLED, Event, one_line
+from pipelines.engine.pool import DIED, LOST, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
 STARTS = 3  # times in a row that an actor may die before its first answer
@@ -20,10 +20,11 @@ STARTS = 3  # times in a row that an actor may die before its first answer
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """How far an actor is: utterances finished in its task, and signs of life since it started."""
+    """How far an actor is: utterances finished in its task, and signs of life since it started; and the node it runs on."""
 
     count: int
     signs: int
+    node: str = ""
 
 
 STILL = Pulse(0, 0)
@@ -33,17 +34,17 @@ class _Actor:
     """What runs inside a Ray worker process: one stage's worker, and a second thread (group ``watch``) that answers."""
 
     def __init__(self, job: Job) -> None:
-        self._job, self._pulse, self._recalled = job, STILL, False
+        self._job, self._pulse, self._recalled = job, Pulse(0, 0, node()), False
         self._worker: Worker | None = None
 
     def _beat(self, count: int) -> None:
-        self._pulse = Pulse(self._pulse.count + count, self._pulse.signs + 1)
+        self._pulse = replace(self._pulse, count=self._pulse.count + count, signs=self._pulse.signs + 1)
 
     def execute(self, task: Task) -> dict[str, int] | None:
         """The counts of the task; None if tasks were recalled before it was begun."""
         if self._recalled:
             return None
-        self._pulse = Pulse(0, self._pulse.signs + 1)
+        self._pulse = replace(self._pulse, count=0, signs=self._pulse.signs + 1)
         self._worker = self._worker or self._job.open()
         return dict(execute(self._job, self._worker, task, self._beat))
 
@@ -132,7 +133,7 @@ class RayPool:
 
     def _begin(self, slot: _Slot) -> None:
         """Another task is the oldest now: its deadline counts from here."""
-        slot.moved, slot.question, slot.pulse = self._clock(), None, Pulse(0, slot.pulse.signs)
+        slot.moved, slot.question, slot.pulse = self._clock(), None, replace(slot.pulse, count=0)
 
     def beats(self) -> int:
         return sum(slot.pulse.count for slot in self._slots if slot.leases and slot.leases[0].task.only is None)
@@ -169,7 +170,7 @@ class RayPool:
                 self._slots[i] = self._start(slot.starts)
             elif all(other.lost for other in self._slots):
                 raise RunFailed(
-                    f"{self._job.stage}: no worker starts; is this version of the project installed on every node? "
+                    f"{self._job.stage}: no worker starts; is this version of the project installed on every node, or run.ship set? "
                     f"({one_line(error)}); run again to resume"
                 ) from error
 
@@ -180,20 +181,26 @@ class RayPool:
             counts = self._ray.get(result)
             event = Event(i, "returned" if counts is None else "done", task, counts)
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
-            return self._gone(i, "died", DIED[1])
+            return self._gone(i, *(("lost", LOST) if self._node_is_gone(slot) else ("died", DIED[1])))
         except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
             event = Event(i, "error", task, message=one_line(error))
         slot.leases.popleft()
         self._begin(slot)
         return [event]
 
-    def _gone(self, i: int, kind: Literal["died", "stalled"], message: str) -> list[Event]:
+    def _node_is_gone(self, slot: _Slot) -> bool:
+        """Whether the whole node of an actor is down, and not the actor alone."""
+        up = {found["NodeID"] for found in self._ray.nodes() if found["Alive"]}
+        return bool(slot.pulse.node) and slot.pulse.node not in up
+
+    def _gone(self, i: int, kind: Literal["died", "lost", "stalled"], message: str) -> list[Event]:
         """What to tell of an actor that died or was stopped; another takes its place.
 
         Its oldest task is to blame and the one behind it comes back, unless the oldest has its receipt: then that is done,
         only the word of it was lost, and the other one had begun.
         """
         oldest, *waiting = [lease.task for lease in self._slots[i].leases]
+        self._ray.kill(self._slots[i].actor)  # one that is only out of reach would keep its room
         self._slots[i] = self._start()
         counts = committed(self._job, oldest)
         if counts is None:
@@ -208,7 +215,6 @@ class RayPool:
                 continue
             self._listen(slot)
             if self._clock() - slot.moved > self._stall:
-                self._ray.kill(slot.actor)
                 events += self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
         return events
 

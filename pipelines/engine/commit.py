@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -70,5 +71,11 @@ def _counts(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
 def _made(task: Task, started: float) -> dict[str, Any]:
     return {
         "seconds": round(time.time() - started, 3), "started": round(started, 3), "attempt": task.attempt,
-        "host": platform.node(), "machine": platform.machine(), "python": platform.python_version(),
+        "host": platform.node(), "node": node(), "machine": platform.machine(), "python": platform.python_version(),
     }  # fmt: skip
+
+
+def node() -> str:
+    """The id of the Ray node this process runs on; empty without Ray."""
+    ray = sys.modules.get("ray")
+    return str(ray.get_runtime_context().get_node_id()) if ray is not None and ray.is_initialized() else ""

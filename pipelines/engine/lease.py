@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pipelines.engine.contract import Task, Unit
 
 SINGLE_TRIES = 2  # times a single utterance must kill its worker to be called poison
+LOSSES = 5  # nodes that may go from under a unit before it is taken for the cause
 MAX_SEARCHES = 3  # searches of one unit before it is given up
 
 
@@ -39,6 +40,7 @@ class Leases:
     _running: list[Task] = field(default_factory=list)
     _deaths: dict[int, int] = field(default_factory=dict)
     _errors: dict[int, int] = field(default_factory=dict)
+    _losses: dict[int, int] = field(default_factory=dict)
     _searches: dict[int, int] = field(default_factory=dict)
     _hunts: dict[int, _Search] = field(default_factory=dict)
     _poison: dict[int, dict[int, tuple[str, str]]] = field(default_factory=dict)
@@ -99,6 +101,17 @@ class Leases:
             return
         self.failed[unit] = message
         self._forget(unit)
+
+    def lost(self, task: Task, reason: tuple[str, str]) -> None:
+        """The node went, with all its workers: done again elsewhere, and held against the unit only where it happens again and again."""
+        unit = task.unit.index
+        self._losses[unit] = self._losses.get(unit, 0) + 1
+        if self._losses[unit] > LOSSES:
+            self.died(task, reason)
+            return
+        self._running.remove(task)
+        if unit not in self.failed:
+            self._queue.append(replace(task, attempt=task.attempt + 1) if task.only is None else task)
 
     def died(self, task: Task, reason: tuple[str, str]) -> None:
         """The worker died, or was stopped, while it did this task."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from rich.console import Console
+
+from pipelines.engine.contract import RunFailed
+from pipelines.engine.room import Demand, Wait
 from pipelines.engine.stopping import Interrupted, Stopping
 
 AHEAD = 4  # chunks in flight for each worker
+LOOK_EVERY = 0.5  # seconds between looks at the signals
+LOSSES = 5  # times that a result may be lost with its node
 
 
 class ChunkWork(Protocol):
@@ -27,57 +33,86 @@ def _call(work: ChunkWork, chunk: list[Any]) -> list[Any]:
 
 @dataclass
 class Mapper:
-    """Maps chunks over Ray tasks (or in this process, with no workers); results come in order."""
+    """Maps chunks over Ray tasks (or in this process, with no workers); results come in order.
+
+    demand   what each task asks of a node
+    """
 
     workers: Callable[[], int]
     start: Callable[[], None]
     stopping: Stopping
+    demand: Demand = field(default_factory=lambda: Demand({"CPU": 1}))
+    console: Console = field(default_factory=lambda: Console(quiet=True))
 
     def map(self, work: ChunkWork, chunks: Iterable[list[Any]], stage: str) -> Iterator[list[Any]]:
         """Results of ``work`` for each chunk, in order.
 
         An exception of ``work`` is raised here. A chunk that kills its process is done again item by item, and the items
-        that kill are booked with ``work.poisoned``. Raises :class:`Interrupted` when stopped.
+        that kill are booked with ``work.poisoned``. Raises :class:`Interrupted` when stopped, :class:`RunFailed` where nodes
+        go away faster than the work is done.
         """
         if self.workers() == 0:
             for chunk in chunks:
-                self._check(stage)
+                _check(self.stopping, stage)
                 yield work(chunk)
             return
         import ray
 
         self.start()
-        work_ref, remote = ray.put(work), ray.remote(max_retries=1)(_call)
-        task, window = partial(remote.remote, work_ref), deque[tuple[list[Any], Any]]()
+        remote = ray.remote(max_retries=1, **self.demand.options())(_call)
+        wait = Wait(stage, self.workers(), self.demand, self.console)
+        calls = _Calls(partial(remote.remote, ray.put(work)), work, self.stopping, wait)
+        window = deque[tuple[list[Any], Any]]()
         for chunk in chunks:
-            window.append((chunk, task(chunk)))
+            window.append((chunk, calls.task(chunk)))
             if len(window) >= AHEAD * self.workers():
-                yield self._next(window, task, work, stage)
+                yield calls.result(*window.popleft())
         while window:
-            yield self._next(window, task, work, stage)
+            yield calls.result(*window.popleft())
 
-    def _check(self, stage: str) -> None:
-        if self.stopping.draining:
-            raise Interrupted(f"{stage}: stopped; run again to resume")
 
-    def _next(
-        self, window: deque[tuple[list[Any], Any]], task: Callable[[list[Any]], Any], work: ChunkWork, stage: str
-    ) -> list[Any]:
-        import ray
-        from ray.exceptions import WorkerCrashedError
+def _check(stopping: Stopping, stage: str) -> None:
+    if stopping.draining:
+        raise Interrupted(f"{stage}: stopped; run again to resume")
 
-        self._check(stage)
-        chunk, result = window.popleft()
-        try:
-            return ray.get(result)
-        except WorkerCrashedError:
-            return [item for one in chunk for item in self._alone(one, task, work)]
 
-    def _alone(self, one: Any, task: Callable[[list[Any]], Any], work: ChunkWork) -> list[Any]:
-        import ray
+@dataclass(frozen=True)
+class _Calls:
+    """Ray tasks over the chunks of one map."""
+
+    task: Callable[[list[Any]], Any]
+    work: ChunkWork
+    stopping: Stopping
+    wait: Wait
+
+    def result(self, chunk: list[Any], reference: Any) -> list[Any]:
         from ray.exceptions import WorkerCrashedError
 
         try:
-            return ray.get(task([one]))
+            return self._get(chunk, reference)
         except WorkerCrashedError:
-            return work.poisoned([one])
+            return [item for one in chunk for item in self._alone(one)]
+
+    def _alone(self, one: Any) -> list[Any]:
+        from ray.exceptions import WorkerCrashedError
+
+        try:
+            return self._get([one], self.task([one]))
+        except WorkerCrashedError:
+            return self.work.poisoned([one])
+
+    def _get(self, chunk: list[Any], reference: Any) -> list[Any]:
+        """What a task returns; done again where the node that held its result is gone."""
+        import ray
+        from ray.exceptions import NodeDiedError, ObjectLostError
+
+        for _ in range(LOSSES):
+            while not ray.wait([reference], timeout=LOOK_EVERY)[0]:
+                _check(self.stopping, self.wait.stage)
+                self.wait.on()
+            self.wait.over()
+            try:
+                return ray.get(reference)
+            except (NodeDiedError, ObjectLostError):
+                reference = self.task(chunk)
+        raise RunFailed(f"{self.wait.stage}: {LOSSES} nodes were lost over the same work; run again to resume")

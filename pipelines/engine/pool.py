@@ -9,15 +9,19 @@ from pipelines.engine.commit import execute
 from pipelines.engine.contract import Job, Task, Worker
 
 DIED = ("worker_died", "the process that worked on it died (crash in native code, or killed for memory)")
+LOST = "the node that worked on it is gone"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a slot of the pool has to tell about a task: how it ended, or that it came back without having been begun."""
+    """What a slot of the pool has to tell about a task: how it ended, or that it came back without having been begun.
+
+    Where a worker died, ``died`` lays it at the task's door; ``lost`` does not, for its whole node is gone.
+    """
 
     slot: int
-    kind: Literal["done", "died", "stalled", "error", "returned"]
+    kind: Literal["done", "died", "lost", "stalled", "error", "returned"]
     task: Task
     counts: dict[str, int] | None = None
     message: str = ""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 
@@ -19,10 +16,10 @@ from pipelines.engine.contract import Job, RunFailed, Unit
 from pipelines.engine.lease import Leases
 from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool
 from pipelines.engine.progress import Events, Meter
+from pipelines.engine.room import Demand, Wait, nodes, room_for
 from pipelines.engine.stopping import Interrupted, Stopping
 
 POLL_SECONDS = 0.5  # what ends is taken at once; this is how often the rest is looked at
-PATIENCE = 30.0  # seconds without any worker until the wait is announced
 
 
 @dataclass
@@ -35,16 +32,15 @@ class Engine:
     stopping: Stopping
     ray_started: Callable[[], None]
 
-    def workers(self) -> int:
-        """Workers asked for, or one for each core of this machine (of the cluster, when one is joined)."""
-        if self.settings.workers is not None:
-            return self.settings.workers
+    def workers(self, stage: str) -> int:
+        """Workers asked for, or one for each core of this machine; of a cluster that is joined, as many as its nodes have room for."""
+        settings = self.settings.of(stage)
+        if self.settings.workers == 0 or settings.workers is not None:
+            return 0 if self.settings.workers == 0 else settings.workers or 0
         if self.settings.address is None:
             return os.cpu_count() or 1
-        import ray
-
         self.ray_started()
-        return max(1, int(ray.cluster_resources().get("CPU", 1) // self.settings.cpus_per_worker))
+        return max(1, room_for(Demand.of(settings), nodes()))
 
     def run(self, job: Job) -> int:
         """Do every unit of ``job`` that has no receipt. Returns how many were done now.
@@ -73,17 +69,15 @@ class Engine:
         return len(todo)
 
     def _pool(self, job: Job, todo: list[Unit]) -> Pool:
-        workers = self.workers()
+        workers = self.workers(job.stage)
         if workers == 0:
             return InlinePool(job)
         self.ray_started()
-        options: dict[str, Any] = {"num_cpus": self.settings.cpus_per_worker, "num_gpus": self.settings.gpus_per_worker}
-        if self.settings.memory_gb_per_worker:
-            options["memory"] = int(self.settings.memory_gb_per_worker * 2**30)
+        options = Demand.of(self.settings.of(job.stage)).options()
         return RayPool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
 
     def _loop(self, leases: Leases, pool: Pool, meter: Meter) -> None:
-        announce = time.monotonic() + PATIENCE
+        wait = Wait(meter.stage, pool.size, Demand.of(self.settings.of(meter.stage)), self.console)
         while leases.unfinished:
             if self.stopping.now or (self.stopping.draining and not leases.running):
                 raise Interrupted(f"{meter.stage}: stopped; run again to resume")
@@ -94,9 +88,10 @@ class Engine:
             for event in pool.poll(POLL_SECONDS):
                 self._take(event, leases, meter)
             meter.show(pool.beats())
-            if not pool.ready and time.monotonic() > announce:
-                announce = math.inf
-                self.console.print(f"{meter.stage}: waiting for Ray to start {pool.size} workers; are there free CPUs?")
+            if pool.ready:
+                wait.over()
+            else:
+                wait.on()
 
     def _take(self, event: Event, leases: Leases, meter: Meter) -> None:
         task = event.task
@@ -112,6 +107,8 @@ class Engine:
             leases.returned(task)
         elif event.kind == "error":
             leases.errored(task, event.message)
+        elif event.kind == "lost":
+            leases.lost(task, (DIED[0], event.message))
         else:
             leases.died(task, (STALLED[0] if event.kind == "stalled" else DIED[0], event.message))
 

@@ -5,7 +5,7 @@ Legend: wave_T is mono float32 at the tokenizer's rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from manifests.fetch import Fetcher, FetchFailed
 from manifests.ledger import Outcome
 from manifests.settings.clean import CleanSettings
 from manifests.utterance import AudioRef, Utterance, from_cut
+from pipelines.engine.contract import Beat
 from pipelines.stages.s40_clean import AudioFacts, Dropped, clean
 
 
@@ -48,6 +49,10 @@ class Ear:
     fetch: Fetcher
     settings: CleanSettings
     sample_rate: int
+
+    def hear_all(self, cuts: Iterable[Mapping[str, Any]], beat: Beat) -> Iterator[Heard | Outcome]:
+        """What is heard of each cut, in order, one when it is asked for."""
+        return map(self.hear, cuts)
 
     def hear(self, cut: Mapping[str, Any]) -> Heard | Outcome:
         """The clean sound of a cut, or why there is none."""

@@ -9,7 +9,7 @@ Legend: wave_T mono float32; codes_FQ uint16 (frames x codebooks); text_L int32.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from manifests.storage import Store
 from manifests.utterance import Utterance
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.hearing import Ear, Heard, Side
+from pipelines.stages.listeners import Listeners, ear_for
 from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import batches, unit_cuts
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
@@ -58,7 +59,7 @@ class TokenizeJob:
         weights = fit.read(CODEBOOK) if needs_fit(recipe.speech) else None
         tokenizer = open_tokenizer(recipe.speech, weights)
         ear = Ear(fetcher(recipe.corpus, self.root), recipe.clean, tokenizer.spec.sample_rate)
-        return TokenizeWorker(self, ear, tokenizer, TextTokenizer(fit.read(TEXT)))
+        return TokenizeWorker(self, ear_for(ear, recipe.run), tokenizer, TextTokenizer(fit.read(TEXT)))
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Tally:
 @dataclass
 class TokenizeWorker:
     job: TokenizeJob
-    ear: Ear
+    ear: Ear | Listeners
     tokenizer: SpeechTokenizer
     text: TextTokenizer
 
@@ -94,8 +95,12 @@ class TokenizeWorker:
         outcomes: dict[int, Outcome] = {}
         samples: dict[int, tuple[str, dict[str, bytes]]] = {}
         tally = Tally()
-        for batch in batches(seconds, self.job.recipe.plan.batch_seconds):
-            heard = self._hear(cuts, [i for i in batch if first <= i < end], task.skip, outcomes, beat)
+        todo = [
+            [i for i in batch if first <= i < end] for batch in batches(seconds, self.job.recipe.plan.batch_seconds)
+        ]
+        sounds = iter(self.ear.hear_all((cuts[i] for batch in todo for i in batch if i not in task.skip), beat))
+        for batch in todo:
+            heard = self._hear(cuts, batch, sounds, task.skip, outcomes, beat)
             self._encode(heard, outcomes, samples, tally)
         ended = tuple(outcomes[i] for i in sorted(outcomes))
         tally.parity.require(PARITY_LIMIT, self.tokenizer.spec.name)
@@ -104,13 +109,13 @@ class TokenizeWorker:
         return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, ended, tally.to_json())
 
     def _hear(
-        self, cuts: list[dict[str, Any]], positions: list[int], skip: Mapping[int, tuple[str, str]],
-        outcomes: dict[int, Outcome], beat: Beat,
+        self, cuts: list[dict[str, Any]], positions: list[int], sounds: Iterator[Heard | Outcome],
+        skip: Mapping[int, tuple[str, str]], outcomes: dict[int, Outcome], beat: Beat,
     ) -> dict[int, Heard]:  # fmt: skip
         """The clean sounds of a batch; what did not pass goes to ``outcomes``."""
         heard: dict[int, Heard] = {}
         for i in positions:
-            result = Outcome(cuts[i]["id"], "quarantined", *skip[i]) if i in skip else self.ear.hear(cuts[i])
+            result = Outcome(cuts[i]["id"], "quarantined", *skip[i]) if i in skip else next(sounds)
             if isinstance(result, Outcome):
                 outcomes[i] = result
             else:

@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(
-    corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object
+    corpus: Path | str, out: Path | str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT, **more: object
 ) -> subprocess.Popen[str]:
     """The command, in a process group of its own (as a terminal gives it), with its output captured."""
     sets = [part for value in overrides(corpus, **more) for part in ("--set", value)]
     code = "from pipelines.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "data", "corpus", "-o", str(out), "--no-report", *sets],
-        cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, start_new_session=True,
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -32,5 +32,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, s
     return process.returncode, output
 
 
-def run(corpus: Path, out: Path, environment: Mapping[str, str] | None = None, **more: object) -> tuple[int, str]:
-    return finish(start(corpus, out, environment, **more))
+def run(
+    corpus: Path | str, out: Path | str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT, **more: object
+) -> tuple[int, str]:
+    return finish(start(corpus, out, environment, cwd, **more))

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-import manifests.fetch
+import manifests.patience
 from manifests.corpora.table import Table
 from manifests.fetch import Fetcher, FetchFailed
 from manifests.fingerprint import content_hash
@@ -232,19 +232,27 @@ def test_object_storage_is_read_and_asked_again_when_it_does_not_answer(monkeypa
     assert fetcher.fetch(AudioRef("a.bin", 2, 3)) == b"234"
     assert refusal(fetcher, AudioRef("a.bin", 8, 3)) == "bad_range"
     assert refusal(fetcher, AudioRef("gone.bin")) == "missing_audio"
-    assert fetcher.snapshot(AudioRef("a.bin")) == (10,)
-    answers = iter([ConnectionError("reset"), ConnectionError("reset"), 10])
+    size, version = fetcher.snapshot(AudioRef("a.bin"))
+    assert size == 10
+    assert version
+    assert fetcher.snapshot(AudioRef("gone.bin")) == ()
+    tries = iter([ConnectionError("reset"), ConnectionError("reset")])
 
-    def flaky(self: Store, name: str) -> int:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def flaky(self: object, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        for error in tries:
+            raise error
+        return b"0123456789"
 
-    monkeypatch.setattr(manifests.fetch, "PAUSE", 0.0)
-    monkeypatch.setattr(Store, "size", flaky)
+    monkeypatch.setattr(manifests.patience, "PAUSE", 0.0)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", flaky)
     assert fetcher.fetch(AudioRef("a.bin")) == b"0123456789"
-    answers = iter([ConnectionError("reset")] * 3)
+    tries = iter([ConnectionError("reset")] * manifests.patience.ATTEMPTS)
     with pytest.raises(FetchFailed) as failed:
         fetcher.fetch(AudioRef("a.bin"))
     assert (failed.value.reason, failed.value.transient) == ("unreachable", True)
+
+
+def test_a_file_that_a_listing_does_not_show_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe_file("/late/a.bin", b"0123456789")
+    monkeypatch.setattr(Store, "stamps", lambda self: {})
+    assert Fetcher(Store("memory://late")).snapshot(AudioRef("a.bin")) == (10,)
