@@ -26,7 +26,8 @@ from pipelines.engine.stopping import Stopping
 class ToyJob:
     """``behaviour`` says what (unit, position) does.
 
-    segv, hang, raise; once:<file> dies the first time only; slow:<seconds> only sleeps; busy:<seconds> gives signs of life
+    segv, hang, raise; once:<file> dies the first time only; slow:<seconds> only sleeps; slow_once:<file>[:<seconds>] does so
+    (two minutes, unless said) the first time only; busy:<seconds> gives signs of life
     meanwhile; touch:<file> makes a file.
     """
 
@@ -69,6 +70,11 @@ def misbehave(how: str, beat: Beat) -> None:
     elif kind == "once" and not Path(path).exists():
         Path(path).touch()
         os._exit(1)
+    elif kind == "slow_once":
+        marker, _, seconds = path.partition(":")
+        if not Path(marker).exists():
+            Path(marker).touch()
+            time.sleep(float(seconds or 120))
     elif kind == "slow":
         time.sleep(float(path))
     elif kind == "busy":

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pipelines import cli
 from tests.small_corpus import overrides, write_corpus
 
-COMMANDS = {"data", "plan", "status", "verify", "inspect", "report", "quarantine", "train", "say", "eval"}
+COMMANDS = {"data", "plan", "status", "verify", "repair", "inspect", "report", "quarantine", "train", "say", "eval"}
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
