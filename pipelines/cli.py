@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 FAULTS, USAGE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
+STORAGE_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 
 RecipeArg = Annotated[
     str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")
@@ -417,6 +419,13 @@ def main() -> None:
     refusals = _refusals()
     try:
         app()
+    except OSError as error:
+        if error.errno not in STORAGE_FAILS:
+            raise
+        sys.stderr.write(
+            f"speechmill: {error.filename or 'output'}: {error.strerror}; nothing finished is lost: mend that and run again\n"
+        )
+        raise SystemExit(UNFINISHED) from None
     except tuple(refusals) as error:
         for line in str(error).splitlines() or [type(error).__name__]:
             sys.stderr.write(f"speechmill: {line}\n")

@@ -19,7 +19,7 @@ from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folde
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
-from pipelines.verify_inputs import check_description
+from pipelines.verify_inputs import GZIP_HEAD, check_description
 from pipelines.verify_subject import Subject
 from pipelines.workspace import Workspace
 
@@ -121,8 +121,9 @@ def _manifest(space: Workspace, described: Subject | None) -> str | None:
     return max(said, key=said.count, default=None)
 
 
-def _packed_manifest(space: Workspace) -> str:
-    return sha256(gzip.decompress(space.cuts.read(MANIFEST)))
+def _packed_manifest(space: Workspace) -> str | None:
+    packed = space.cuts.read(MANIFEST)  # of no bytes at all gzip makes no bytes, and no complaint
+    return sha256(gzip.decompress(packed)) if packed[:10] == GZIP_HEAD else None
 
 
 def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:

@@ -22,6 +22,7 @@ from manifests.fingerprint import fingerprint, pretty, sha256
 from manifests.receipt import damaged
 from manifests.storage import Store
 from manifests.utterance import Header, Utterance, from_cut, to_cut
+from pipelines.engine.commit import crash_point
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 
@@ -95,6 +96,7 @@ def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Event
         return known
     result, manifest = read_corpus(corpus, root, listing, mapper)
     cuts.publish(MANIFEST, manifest)
+    crash_point("between-manifest-and-receipt")
     cuts.publish(RECEIPT, pretty(result.to_json()))
     events(
         "ingested",

@@ -20,6 +20,7 @@ from manifests.receipt import damaged
 from manifests.settings.plan import PlanSettings
 from manifests.splits import MIN_SPEAKERS
 from manifests.storage import Store
+from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Unit
 
 VERSION = 1
@@ -153,6 +154,7 @@ def write_plan(lines: list[bytes], settings: PlanSettings, store: Store) -> tupl
     for unit, data in planned(lines, settings):
         store.publish(unit_name(unit.index), data)
         rows.append((unit, sha256(data)))
+    crash_point("before-plan")
     store.publish(RECEIPT, plan_file(rows))
     return tuple(unit for unit, _ in rows)
 
