@@ -64,7 +64,12 @@ class Receipt:
             value["outcomes"] = tuple(Outcome.from_json(o) for o in value["outcomes"])
             return cls(**value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ReceiptError(f"{name}: not a receipt ({error})") from None
+            raise damaged(name, error) from None
+
+
+def damaged(name: str, error: Exception) -> ReceiptError:
+    """What to raise of a file that says that something is finished, and cannot be read."""
+    return ReceiptError(f"{name}: not a receipt ({error}); `speechmill repair` makes anew what it stands for")
 
 
 def shard_stem(unit: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 FAULTS, USAGE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
+STORAGE_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 
 RecipeArg = Annotated[
     str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")
@@ -326,6 +328,38 @@ def verify(
         raise typer.Exit(FAULTS)
 
 
+@app.command()
+def repair(
+    out: OutArg = "out",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be made anew; change nothing.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Parallel workers, instead of those the recipe has.")] = None,
+    reencode: Annotated[
+        int, typer.Option(help="Utterances whose tokens are made again from the corpus and compared.")
+    ] = 0,
+) -> None:
+    """Make anew what `verify` finds damaged, by the recipe that OUT records, and verify the whole.
+
+    Only units that are hit, and what was made of them, are removed and made again. Exit code 1 if a fault is left (--dry-run: if there is one).
+
+    Examples:  speechmill repair out --dry-run
+               speechmill repair out
+    """
+    from pipelines.repair import planned_repair
+    from pipelines.repair import repair as mend
+
+    with _bar() as progress:
+        done = (
+            planned_repair(out, reencode, progress) if dry_run else mend(out, _console(), workers, reencode, progress)
+        )
+    left = done.verdict.faults if done.verdict else ()
+    for line in [*done.parts, *(f"{name}: made anew it has other bytes" for name in done.different), *left]:
+        sys.stdout.write(f"{line}\n")
+    found = f"{len(done.parts)} to make anew" if dry_run else f"{len(done.parts)} made anew, {len(left)} faults left"
+    sys.stdout.write(f"{out}: {found}{'; verified' if done.verdict and done.ok else ''}\n")
+    if not done.ok or (dry_run and done.parts):
+        raise typer.Exit(FAULTS)
+
+
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on a terminal, nothing elsewhere."""
@@ -409,6 +443,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.engine.stopping import Interrupted
     from pipelines.export.errors import ExportError
     from pipelines.output_lock import Locked
+    from pipelines.repair_records import RepairError
     from pipelines.stages.s90_dataset import Unbalanced
     from pipelines.voice.errors import SpeakError
     from tokenization.adapter import TokenizerError
@@ -420,7 +455,7 @@ def _refusals() -> dict[type[BaseException], int]:
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
-        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED,
+        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE,
     }  # fmt: skip
 
 
@@ -429,6 +464,13 @@ def main() -> None:
     refusals = _refusals()
     try:
         app()
+    except OSError as error:
+        if error.errno not in STORAGE_FAILS:
+            raise
+        sys.stderr.write(
+            f"speechmill: {error.filename or 'output'}: {error.strerror}; nothing finished is lost: mend that and run again\n"
+        )
+        raise SystemExit(UNFINISHED) from None
     except tuple(refusals) as error:
         for line in str(error).splitlines() or [type(error).__name__]:
             sys.stderr.write(f"speechmill: {line}\n")

@@ -18,7 +18,6 @@ from rich.console import Console
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
-from manifests.settings.speech import PatchesSettings
 from manifests.settings.teach import TeachSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
@@ -28,6 +27,7 @@ from pipelines.engine.progress import Events
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
+from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
 from pipelines.output_lock import output_lock
 from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
@@ -72,7 +72,7 @@ class DataRun:
     def planned(self, root: str, did: dict[str, int]) -> tuple[s20_ingest.Cuts, str, tuple[Unit, ...]]:
         """The manifest and the plan: (cuts, plan folder, units)."""
         cuts = s20_ingest.ingest(self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events)
-        folder = self.space.folder("plan", s30_plan.VERSION, cuts.sha256, self.recipe.plan.model_dump(mode="json"))
+        folder = plan_folder(self.space, cuts.sha256)
         store = self.space.store.sub(folder)
         did["plan"] = int(s30_plan.read_plan(store) is None)
         units = s30_plan.read_plan(store) or s30_plan.write_plan(
@@ -82,25 +82,15 @@ class DataRun:
 
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of what was fitted."""
-        recipe = self.recipe
-        speech = (
-            recipe.speech.encoding()
-            if isinstance(recipe.speech, PatchesSettings)
-            else recipe.speech.model_dump(mode="json")
-        )
-        reads = [plan, speech, recipe.text.model_dump(mode="json"), recipe.clean.model_dump(mode="json"),
-                 recipe.split.model_dump(mode="json")]  # fmt: skip
-        folder = self.space.folder("fit", s50_fit.VERSION, *reads)
-        job = s50_fit.FitJob(self.space.store.sub(folder).root, self.space.store.sub(plan).root, root, recipe, units)
+        folder, store = fit_folder(self.space, plan), self.space.store
+        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
         did["fit"] = self.engine.run(job)
         return folder
 
     def tokenized(self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of the token shards."""
         store = self.space.store
-        receipt = read_receipt(store.sub(fit), 0)
-        made = [(f.name, f.sha256) for f in receipt.files] if receipt else []
-        folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding("tokens"))
+        folder = tokens_folder(self.space, plan, read_receipt(store.sub(fit), 0))
         job = s60_tokenize.TokenizeJob(
             store.sub(folder).root,
             store.sub(plan).root,
@@ -118,7 +108,7 @@ class DataRun:
         settings, store = self.recipe.mask, self.space.store
         if settings is None:
             return {}
-        folder = self.space.folder("masks", s70_mask.VERSION, tokens, self.recipe.deciding("masks"))
+        folder = masks_folder(self.space, tokens)
         s70_mask.forget_outdated(store.sub(folder), store.sub(tokens), units)
         job = s70_mask.MaskJob(store.sub(folder).root, store.sub(tokens).root, settings, units)
         did["masks"] = self.engine.run(job)
@@ -138,7 +128,7 @@ class DataRun:
 
         settings, run = self._bootstrapped(settings, description, did)
         teacher, masks = s80_teach.teacher_hash(settings, description), description["folders"]["masks"]
-        folder = self.space.folder("teach", s80_teach.VERSION, masks, teacher, self.recipe.deciding("teach"))
+        folder = teach_folder(self.space, masks, teacher)
         side = store.sub(folder)
         s70_mask.forget_outdated(side, store.sub(masks), units, fact="masks")
         if not side.exists(HEAD):
@@ -155,25 +145,27 @@ class DataRun:
         self, settings: TeachSettings, description: dict[str, Any], did: dict[str, int]
     ) -> tuple[TeachSettings, str | None]:
         """(settings that name a teacher, the folder of the one that the recipe has trained for it)."""
-        from pipelines.stages.s75_teacher import Bootstrap, path_of
+        from pipelines.stages.s75_teacher import Bootstrap
 
         bootstrap = Bootstrap.of(self.space)
         if bootstrap is None:
             return settings, None
-        run = bootstrap.folder(description)
-        if settings.teacher is not None:
-            return settings, run
-        did["teacher"] = int(bootstrap.trained(description, self.engine.console))
-        return settings.model_copy(update={"teacher": path_of(self.space.store, run)}), run
+        if settings.teacher is None:
+            did["teacher"] = int(bootstrap.trained(description, self.engine.console))
+        return bootstrap.taught_by(description), bootstrap.folder(description)
+
+    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, str, tuple[Unit, ...], str]:
+        """All that tokens are made of: (corpus root, manifest, plan folder, units, fit folder)."""
+        self.check_teacher()
+        root = self.corpus_root(did)
+        self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
+        cuts, plan, units = self.planned(root, did)
+        return root, cuts, plan, units, self.fitted(root, plan, units, did)
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
-        self._check_teacher()
-        root = self.corpus_root(did)
-        self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
-        cuts, plan, units = self.planned(root, did)
-        fit = self.fitted(root, plan, units, did)
+        root, cuts, plan, units, fit = self.inputs(did)
         tokens = self.tokenized(root, plan, fit, units, did)
         masks = self.masked(tokens, units, did)
         folders = {"plan": plan, "fit": fit, "tokens": tokens, **masks}
@@ -188,7 +180,7 @@ class DataRun:
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
         return Result(value, did, time.monotonic() - started)
 
-    def _check_teacher(self) -> None:
+    def check_teacher(self) -> None:
         """A teacher that is not there is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""
         if self.recipe.teach is not None:
             from pipelines.stages.s75_teacher import Bootstrap

@@ -12,7 +12,7 @@ from manifests.fingerprint import pretty, sha256
 from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
 from manifests.storage import Store
-from pipelines.stages.s20_ingest import MANIFEST, RECEIPT
+from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import plan_file, planned, unit_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
@@ -59,6 +59,7 @@ def check_cuts(subject: Subject, found: Findings) -> list[bytes] | None:
     cuts, manifest, receipt = subject.out.sub(CUTS), f"{CUTS}/{MANIFEST}", f"{CUTS}/{RECEIPT}"
     said = subject.description["cuts"]
     with found.guard(receipt, RERUN):
+        read_cuts(cuts)
         value = orjson.loads(cuts.read(RECEIPT))
         found.require(cuts.read(RECEIPT) == pretty(value), receipt, "its bytes are not those that were written", RERUN)
         if {k: value[k] for k in ("sha256", "utterances", "seconds")} != said:
@@ -102,13 +103,13 @@ def _check_against_manifest(store: Store, folder: str, lines: list[bytes], subje
     return len(found.faults) == before
 
 
-def load_receipt(subject: Subject, stage: str, unit: int, found: Findings) -> Receipt | None:
-    """A unit's receipt, or None with a fault where it is missing, damaged, or of another unit."""
+def load_receipt(subject: Subject, stage: str, unit: int, found: Findings, job: str | None = None) -> Receipt | None:
+    """A unit's receipt, or None with a fault where it is missing, damaged, or of another unit. ``job`` is its stage where the folder's name is another."""
     name = f"{subject.folder(stage)}/{receipt_name(unit)}"
     with found.guard(name, "delete it and run the recipe again: only this unit is made anew"):
         data = subject.store(stage).read(receipt_name(unit))
         receipt = Receipt.from_bytes(data, name)
-        whole = receipt.to_bytes() == data and (receipt.stage, receipt.unit) == (stage, unit)
+        whole = receipt.to_bytes() == data and (receipt.stage, receipt.unit) == (job or stage, unit)
         if found.require(
             whole, name, "its bytes are not those that were written", "delete it and run the recipe again"
         ):

@@ -17,6 +17,7 @@ from pipelines.verify_findings import REMAKE, Findings, Progress
 from pipelines.verify_subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 
+ELSEWHERE = "restore the corpus, or make the dataset anew"  # making the unit anew does not help
 SEARCHED = 500  # samples of damaged shards that are made again to name the damaged ones
 
 
@@ -76,7 +77,7 @@ def _compare(subject: Subject, worker: TokenizeWorker, pick: Pick, where: str, f
     made = worker.process(Task(unit, only=(pick.position, pick.position + 1)), lambda _: None)
     if made.outcomes[0].status != "written":
         what = f"the corpus no longer gives this sample ({made.outcomes[0].reason}: {made.outcomes[0].error})"
-        found.add(where, what, "restore the corpus, or make the dataset anew", pick.key)
+        found.add(where, what, ELSEWHERE, pick.key)
         return
     stem = shard_stem(pick.unit)
     stored, again = _members(subject.store("tokens"), stem, pick.key), _first(made.files[f"{stem}.tar"])

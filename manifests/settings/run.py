@@ -51,6 +51,11 @@ class RunSettings(Settings):
     stall_seconds: float = Field(
         default=120.0, gt=0, description="a worker that finishes no utterance for so long is stopped"
     )
+    slow_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="a unit that runs for so long, and far longer than the others, is given to an idle worker as well",
+    )
     drain_seconds: float = Field(
         default=30.0, ge=0, description="after the first Ctrl-C, time for running units to finish"
     )

@@ -183,6 +183,11 @@ class RayPool:
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             return self._gone(i, *(("lost", LOST) if self._node_is_gone(slot) else ("died", DIED[1])))
         except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
+            if isinstance(
+                getattr(error, "cause", error), MemoryError
+            ):  # an utterance that eats memory, short of being killed for it
+                self._ray.kill(slot.actor)
+                return self._gone(i, "died", DIED[1])
             event = Event(i, "error", task, message=one_line(error))
         slot.leases.popleft()
         self._begin(slot)

@@ -2,6 +2,8 @@
 
 A unit that kills its worker is tried ``attempts`` times, then searched: halves of it are run as probes until the utterances
 that kill are found; those are quarantined and the unit is done without them. Every path is bounded.
+
+A unit that runs far behind may be leased a second time, once nothing else is left to do: whichever lease ends first counts.
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ class Leases:
     _searches: dict[int, int] = field(default_factory=dict)
     _hunts: dict[int, _Search] = field(default_factory=dict)
     _poison: dict[int, dict[int, tuple[str, str]]] = field(default_factory=dict)
+    _twice: set[int] = field(default_factory=set)
+    _done: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
-    done: int = 0
 
     @classmethod
     def over(cls, units: Iterable[Unit], attempts: int, error_retries: int) -> Leases:
@@ -53,12 +56,17 @@ class Leases:
 
     @property
     def unfinished(self) -> bool:
-        return bool(self._queue or self._running)
+        return bool(self._queue or self.running)
 
     @property
-    def running(self) -> int:
-        """How many tasks are leased."""
-        return len(self._running)
+    def done(self) -> int:
+        """How many units are done."""
+        return len(self._done)
+
+    @property
+    def running(self) -> list[Task]:
+        """The tasks that are leased, without those of units that another lease has done."""
+        return [task for task in self._running if task.unit.index not in self._done]
 
     def next(self) -> Task | None:
         """The next task to lease, or None while all that is left is running."""
@@ -76,23 +84,43 @@ class Leases:
         """
         return self.next() if len(self._queue) > keep and self._queue[0].fresh else None
 
+    def again(self, task: Task) -> Task | None:
+        """A second lease of a whole unit that runs, or None: while anything else is to do, for a probe, and never a third."""
+        if self._queue or task.only is not None or task.unit.index in self._twice:
+            return None
+        self._twice.add(task.unit.index)
+        twin = replace(task, attempt=task.attempt + 1)
+        self._running.append(twin)
+        return twin
+
+    def _ended(self, task: Task) -> bool:
+        """Take a lease back. False where the unit is done, or another lease of it still runs: then that one counts."""
+        self._running.remove(task)
+        unit = task.unit.index
+        others = any(other.unit.index == unit for other in self._running)
+        return task.only is not None or not (unit in self._done or others)
+
     def returned(self, task: Task) -> None:
         """The task came back without having been begun: it is next again, and nothing is held against it."""
-        self._running.remove(task)
-        self._queue.appendleft(task)
+        if self._ended(task):
+            self._queue.appendleft(task)
 
-    def completed(self, task: Task) -> None:
-        self._running.remove(task)
-        if task.only is None:
-            self.done += 1
-        else:
+    def completed(self, task: Task) -> bool:
+        """Returns whether that did the unit: not for a probe, nor for the second of two leases."""
+        if task.only is not None:
+            self._running.remove(task)
             self._probe_ended(task.unit)
+            return False
+        self._ended(task)
+        if task.unit.index in self._done:
+            return False
+        self._done.add(task.unit.index)
+        return True
 
     def errored(self, task: Task, message: str) -> None:
         """The task raised: storage failed, say. Tried again a few times; an utterance is never blamed for it."""
-        self._running.remove(task)
         unit = task.unit.index
-        if unit in self.failed:
+        if not self._ended(task) or unit in self.failed:
             return
         self._errors[unit] = self._errors.get(unit, 0) + 1
         if self._errors[unit] <= self.error_retries:
@@ -109,14 +137,12 @@ class Leases:
         if self._losses[unit] > LOSSES:
             self.died(task, reason)
             return
-        self._running.remove(task)
-        if unit not in self.failed:
+        if self._ended(task) and unit not in self.failed:
             self._queue.append(replace(task, attempt=task.attempt + 1) if task.only is None else task)
 
     def died(self, task: Task, reason: tuple[str, str]) -> None:
         """The worker died, or was stopped, while it did this task."""
-        self._running.remove(task)
-        if task.unit.index in self.failed:  # another probe of it gave it up in the meantime
+        if not self._ended(task) or task.unit.index in self.failed:  # another probe of it gave it up in the meantime
             return
         if task.only is not None:
             self._probe_died(task, reason)

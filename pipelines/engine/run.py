@@ -14,6 +14,7 @@ from manifests.storage import Store, sweep_attempts
 from pipelines.engine.actors import RayPool
 from pipelines.engine.contract import Job, RunFailed, Unit
 from pipelines.engine.lease import Leases
+from pipelines.engine.pace import Pace
 from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool
 from pipelines.engine.progress import Events, Meter
 from pipelines.engine.room import Demand, Wait, nodes, room_for
@@ -61,6 +62,7 @@ class Engine:
                 self._loop(leases, pool, meter)
             finally:
                 pool.close()
+        sweep_attempts(store, "")  # of a slow worker whose unit another one did
         if leases.failed:
             unit, why = next(iter(leases.failed.items()))
             raise RunFailed(
@@ -77,6 +79,7 @@ class Engine:
         return RayPool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
 
     def _loop(self, leases: Leases, pool: Pool, meter: Meter) -> None:
+        pace = Pace(self.settings.slow_seconds)
         wait = Wait(meter.stage, pool.size, Demand.of(self.settings.of(meter.stage)), self.console)
         while leases.unfinished:
             if self.stopping.now or (self.stopping.draining and not leases.running):
@@ -84,20 +87,29 @@ class Engine:
             if self.stopping.draining:
                 pool.recall()
             else:
-                _lease(leases, pool)
+                _lease(leases, pool, pace)
+                self._lease_again(leases, pool, pace, meter.stage)
             for event in pool.poll(POLL_SECONDS):
-                self._take(event, leases, meter)
+                self._take(event, leases, meter, pace)
             meter.show(pool.beats())
             if pool.ready:
                 wait.over()
             else:
                 wait.on()
 
-    def _take(self, event: Event, leases: Leases, meter: Meter) -> None:
+    def _lease_again(self, leases: Leases, pool: Pool, pace: Pace, stage: str) -> None:
+        """Units that are far behind, for slots that have nothing else to do."""
+        idle = pool.idle()
+        for task in pace.late(leases.running) if idle else ():
+            if idle and (twin := leases.again(task)) is not None:
+                pool.submit(idle.pop(), twin)
+                self.events("task_leased_again", stage=stage, unit=task.unit.index)
+
+    def _take(self, event: Event, leases: Leases, meter: Meter, pace: Pace) -> None:
         task = event.task
         if event.kind == "done":
-            leases.completed(task)
-            if task.only is None:
+            if leases.completed(task):
+                pace.done(task)
                 meter.unit_done(task.unit.seconds, event.counts or {}, task.unit.index)
             return
         self.events(
@@ -113,11 +125,13 @@ class Engine:
             leases.died(task, (STALLED[0] if event.kind == "stalled" else DIED[0], event.message))
 
 
-def _lease(leases: Leases, pool: Pool) -> None:
+def _lease(leases: Leases, pool: Pool, pace: Pace) -> None:
     """A task for each idle slot, then one to wait behind each task that runs."""
     for slot in pool.idle():
         if (task := leases.next()) is not None:
             pool.submit(slot, task)
+            pace.leased(task)
     for slot in pool.spare():
         if (task := leases.ahead(keep=pool.size)) is not None:
             pool.submit(slot, task)
+            pace.leased(task)

@@ -138,18 +138,27 @@ def _members(line: ScriptLine, spoken: Performance) -> dict[str, bytes]:
     }
 
 
+def _reads(demo: Demo, voices: VoiceEngine) -> list[Any]:
+    settings = demo.model_dump(mode="json", exclude={"root", "limit", "name"})
+    return [voices.name, voices.versions(), [asdict(v) for v in voices.candidates], settings]
+
+
+def screen_job_of(space: Workspace) -> ScreenJob:
+    """The screening of a recipe's voices. Raises ``VoiceError`` without an engine."""
+    demo = space.recipe.corpus
+    assert isinstance(demo, Demo)
+    voices = choose_engine(demo.engine)
+    folder = space.folder("screen", VERSION, *_reads(demo, voices))
+    return ScreenJob(space.store.sub(folder).root, demo, voices.name)
+
+
 def speak(space: Workspace, engine: Engine) -> tuple[str, int]:
     """Screen, cast and speak; returns (folder of the spoken corpus, units done now). Raises ``VoiceError`` without an engine or a voice."""
     demo = space.recipe.corpus
     assert isinstance(demo, Demo)
     voices = choose_engine(demo.engine)
-    reads = [
-        voices.name,
-        voices.versions(),
-        [asdict(v) for v in voices.candidates],
-        demo.model_dump(mode="json", exclude={"root", "limit", "name"}),
-    ]
-    screen_job = ScreenJob(space.store.sub(space.folder("screen", VERSION, *reads)).root, demo, voices.name)
+    reads = _reads(demo, voices)
+    screen_job = screen_job_of(space)
     done = engine.run(screen_job)
     table = screening(screen_job)
     kept = {row["voice"] for row in table if row["kept"]}

@@ -19,8 +19,10 @@ import orjson
 from manifests.corpora.base import Corpus
 from manifests.fetch import Fetcher
 from manifests.fingerprint import fingerprint, pretty, sha256
+from manifests.receipt import damaged
 from manifests.storage import Store
 from manifests.utterance import Header, Utterance, from_cut, to_cut
+from pipelines.engine.commit import crash_point
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 
@@ -92,25 +94,38 @@ def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Event
     known = read_cuts(cuts)
     if known is not None and known.listing == listing:
         return known
+    result, manifest = read_corpus(corpus, root, listing, mapper)
+    cuts.publish(MANIFEST, manifest)
+    crash_point("between-manifest-and-receipt")
+    cuts.publish(RECEIPT, pretty(result.to_json()))
+    events(
+        "ingested",
+        utterances=result.utterances,
+        audio_seconds=round(result.seconds, 1),
+        manifest=fingerprint(result.sha256),
+    )
+    return result
+
+
+def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper) -> tuple[Cuts, bytes]:
+    """What is to be known of the manifest, and its packed bytes; ``listing`` is the digest of the corpus as it is now."""
     out, count, seconds = io.BytesIO(), 0, 0.0
     with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as file:
         for chunk in mapper.map(HeaderReader(corpus, root), _chunks(listed(corpus, root)), "ingest"):
             for cut in chunk:
                 file.write(orjson.dumps(cut) + b"\n")
                 count, seconds = count + 1, seconds + cut["duration"]
-    result = Cuts(sha256(gzip.decompress(out.getvalue())), count, round(seconds, 6), listing)
-    cuts.publish(MANIFEST, out.getvalue())
-    cuts.publish(RECEIPT, pretty(result.to_json()))
-    events("ingested", utterances=count, audio_seconds=round(seconds, 1), manifest=fingerprint(result.sha256))
-    return result
+    return Cuts(sha256(gzip.decompress(out.getvalue())), count, round(seconds, 6), listing), out.getvalue()
 
 
 def read_cuts(cuts: Store) -> Cuts | None:
-    """What ``cuts/cuts.json`` says, or None where there is none."""
+    """What ``cuts/cuts.json`` says, or None where there is none. Raises ``ReceiptError`` for a damaged one."""
     try:
         return Cuts(**orjson.loads(cuts.read(RECEIPT)))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError) as error:
+        raise damaged(f"{cuts.root}/{RECEIPT}", error) from None
 
 
 def cut_lines(cuts: Store) -> Iterator[bytes]:

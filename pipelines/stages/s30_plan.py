@@ -16,9 +16,11 @@ import numpy as np
 import orjson
 
 from manifests.fingerprint import draw, pretty, sha256
+from manifests.receipt import damaged
 from manifests.settings.plan import PlanSettings
 from manifests.splits import MIN_SPEAKERS
 from manifests.storage import Store
+from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Unit
 
 VERSION = 1
@@ -152,17 +154,20 @@ def write_plan(lines: list[bytes], settings: PlanSettings, store: Store) -> tupl
     for unit, data in planned(lines, settings):
         store.publish(unit_name(unit.index), data)
         rows.append((unit, sha256(data)))
+    crash_point("before-plan")
     store.publish(RECEIPT, plan_file(rows))
     return tuple(unit for unit, _ in rows)
 
 
 def read_plan(store: Store) -> tuple[Unit, ...] | None:
-    """The units of a finished plan, or None."""
+    """The units of a finished plan, or None. Raises ``ReceiptError`` for a damaged one."""
     try:
-        value = orjson.loads(store.read(RECEIPT))
+        rows = orjson.loads(store.read(RECEIPT))["units"]
+        return tuple(Unit(k, int(count), float(seconds)) for k, (count, seconds, _) in enumerate(rows))
     except FileNotFoundError:
         return None
-    return tuple(Unit(k, count, seconds) for k, (count, seconds, _) in enumerate(value["units"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged(f"{store.root}/{RECEIPT}", error) from None
 
 
 def unit_cuts(store: Store, unit: int) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from manifests.fingerprint import pretty
 from manifests.recipe import Recipe
 from manifests.recipe_file import RecipeError
+from manifests.settings.teach import TeachSettings
 from manifests.storage import Store
 from manifests.training_recipe import TrainingRecipe, load
 from pipelines.stages import s90_dataset
@@ -52,15 +53,26 @@ class Bootstrap:
         folders = description["folders"]
         return self.space.folder("teacher", VERSION, folders["tokens"], folders["masks"], self.recipe.deciding())
 
+    def taught_by(self, description: Mapping[str, Any]) -> TeachSettings:
+        """The recipe's ``teach`` block with a teacher named: the one it names itself, else where its own one lies."""
+        settings = self.space.recipe.teach
+        assert settings is not None, "who asks for a teacher has settings"
+        if settings.teacher is not None:
+            return settings
+        return settings.model_copy(update={"teacher": path_of(self.space.store, self.folder(description))})
+
+    def is_trained(self, description: Mapping[str, Any]) -> bool:
+        return self.space.store.sub(self.folder(description)).exists(RECEIPT)
+
     def trained(self, description: Mapping[str, Any], console: Console) -> bool:
         """Train what is not trained yet; True where something was done. ``description`` is that of the dataset so far.
 
         It is published for the time being, as that of a dataset which nobody teaches: the trainer reads finished datasets only.
         """
+        if self.is_trained(description):
+            return False
         folder = self.folder(description)
         store, path = self.space.store.sub(folder), path_of(self.space.store, folder)
-        if store.exists(RECEIPT):
-            return False
         from pipelines.train import run
         from training.checkpoint import find
         from training.loading import weights_hash

@@ -12,6 +12,7 @@ from manifests.ledger import Ledger, fold
 from manifests.receipt import Receipt, receipts
 from manifests.settings.mask import MaskSettings
 from manifests.storage import Store
+from pipelines.engine.commit import crash_point
 
 
 class Unbalanced(RuntimeError):
@@ -86,5 +87,7 @@ def publish(out: Store, description: dict[str, Any]) -> bool:
     data = pretty(description)
     if out.exists(NAME) and out.read(NAME) == data:
         return False
+    crash_point("before-dataset")
     out.publish(NAME, data)
+    crash_point("after-dataset")
     return True

@@ -55,3 +55,11 @@ def test_signs_of_life_keep_a_worker_that_finishes_no_utterance_for_long(cluster
     engine(cluster, tmp_path, stall_seconds=2, attempts=1).run(job)
     assert ends(job) == {"0-0": "written"}
     assert "task_" not in (tmp_path / "events.jsonl").read_text()
+
+
+def test_an_utterance_that_eats_all_memory_is_found_and_quarantined(cluster: Cluster, tmp_path: Path) -> None:
+    job = ToyJob(str(tmp_path / "toy"), UNITS[:2], {(1, 5): "eat"})
+    engine(cluster, tmp_path, attempts=1).run(job)
+    found = ends(job)
+    assert found.pop("1-5") == "worker_died"
+    assert set(found.values()) == {"written"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.command import finish, run, start
+from tests.faults.command import ROOT, finish, run, start
 from tests.small_corpus import fingerprints, write_corpus
 
 CRASH_POINTS = ("before-data", "between-files", "before-receipt", "after-receipt")
+DRIVER_POINTS = ("between-manifest-and-receipt", "before-plan", "before-dataset", "after-dataset")
+ELSEWHERE = {"repair-removing"}  # tests/pipelines/test_repair.py
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,25 @@ def test_a_worker_that_dies_between_data_and_receipt_changes_nothing(
     assert marker.exists(), "the crash point was never reached"
     assert code == 0, output
     assert fingerprints(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("point", DRIVER_POINTS)
+def test_a_driver_that_dies_on_the_way_leaves_what_the_next_one_finishes(
+    point: str, corpus: Path, undisturbed: dict, tmp_path: Path
+) -> None:
+    marker = tmp_path / "crashed"
+    crash = {"SPEECHMILL_CRASH_AT": f"{point}:{marker}"}
+    code, output = run(corpus, tmp_path / "out", crash, **{"run.workers": 0})
+    assert code == 137, output
+    assert (tmp_path / "out" / "dataset.json").exists() == (point == "after-dataset")
+    code, output = run(corpus, tmp_path / "out", **{"run.workers": 0})
+    assert code == 0, output
+    assert fingerprints(tmp_path / "out") == undisturbed
+
+
+def test_every_crash_point_of_the_pipeline_is_died_at() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "pipelines").rglob("*.py"))
+    assert set(re.findall(r'crash_point\("([^"]+)"\)', text)) == {*CRASH_POINTS, *DRIVER_POINTS} | ELSEWHERE
 
 
 def _children(process_id: int, name: str) -> list[psutil.Process]:
@@ -95,6 +117,25 @@ def test_ctrl_c_drains_and_the_next_run_finishes_the_same_bytes(
     assert "run again to resume" in output
     assert not (tmp_path / "dataset.json").exists()
     code, output = run(corpus, tmp_path, **{"run.workers": 1})
+    assert code == 0, output
+    assert fingerprints(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize(("sent", "times"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+def test_a_signal_to_the_driver_once_drains_twice_stops_and_both_resume(
+    sent: signal.Signals, times: int, corpus: Path, undisturbed: dict, tmp_path: Path
+) -> None:
+    """SIGTERM once is what a spot machine gets before it is taken away; the grace it has is ``run.drain_seconds``."""
+    process = start(corpus, tmp_path, **{"run.workers": 1, "run.drain_seconds": 20})
+    _wait_for(tmp_path, "cuts/cuts.json")
+    for _ in range(times):
+        os.kill(process.pid, sent)
+        time.sleep(0.3)
+    code, output = finish(process, 60)
+    assert code == 130, output
+    assert "run again to resume" in output
+    assert not (tmp_path / "dataset.json").exists()
+    code, output = run(corpus, tmp_path, **{"run.workers": 0})
     assert code == 0, output
     assert fingerprints(tmp_path) == undisturbed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from pipelines.engine.stopping import Stopping
 class ToyJob:
     """``behaviour`` says what (unit, position) does.
 
-    segv, hang, raise; once:<file> dies the first time only; slow:<seconds> only sleeps; busy:<seconds> gives signs of life
+    segv, hang, raise, eat (memory, until there is none); once:<file> dies the first time only; slow:<seconds> only sleeps; slow_once:<file>[:<seconds>] does so
+    (two minutes, unless said) the first time only; busy:<seconds> gives signs of life
     meanwhile; touch:<file> makes a file.
     """
 
@@ -58,6 +60,13 @@ class ToyWorker:
         return Made({f"unit-{task.unit.index}.txt": data}, tuple(outcomes))
 
 
+def limit_memory(more: int) -> None:
+    """Let this process grow by so many bytes of address space, and no further."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 def misbehave(how: str, beat: Beat) -> None:
     kind, _, path = how.partition(":")
     if kind == "segv":
@@ -66,9 +75,19 @@ def misbehave(how: str, beat: Beat) -> None:
         time.sleep(3600)
     elif kind == "raise":
         raise OSError("the disk says no")
+    elif kind == "eat":
+        limit_memory(2**29)
+        hoard = []
+        while True:
+            hoard.append(bytearray(2**26))
     elif kind == "once" and not Path(path).exists():
         Path(path).touch()
         os._exit(1)
+    elif kind == "slow_once":
+        marker, _, seconds = path.partition(":")
+        if not Path(marker).exists():
+            Path(marker).touch()
+            time.sleep(float(seconds or 120))
     elif kind == "slow":
         time.sleep(float(path))
     elif kind == "busy":

@@ -25,6 +25,7 @@ COMMANDS = {
     "say",
     "eval",
     "export",
+    "repair",
 }
 
 

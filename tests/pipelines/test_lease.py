@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from pipelines.engine.contract import Task, Unit
 from pipelines.engine.lease import MAX_SEARCHES, SINGLE_TRIES, Leases
+from pipelines.engine.pace import Pace
 
 DIED = ("worker_died", "the process died")
 RETRIES = 2
@@ -55,6 +56,14 @@ class Run(RuleBasedStateMachine):
             self.running.append(task)
             self.leased[task.unit.index] += 1
 
+    @precondition(lambda self: self.running)
+    @rule(which=st.integers(0, 99))
+    def lease_again(self, which: int) -> None:
+        if (twin := self.leases.again(self.running[which % len(self.running)])) is not None:
+            assert twin.only is None, "a probe was leased twice"
+            self.running.append(twin)
+            self.leased[twin.unit.index] += 1
+
     @precondition(lambda self: any(t.fresh for t in self.running))
     @rule(which=st.integers(0, 99))
     def give_back(self, which: int) -> None:
@@ -63,6 +72,8 @@ class Run(RuleBasedStateMachine):
         self.running.remove(task)
         self.leased[task.unit.index] -= 1
         self.leases.returned(task)
+        if any(t.unit == task.unit for t in self.running) or task.unit.index in self.finished:
+            return  # another lease of it counts
         again = self.leases.next()
         assert again is task, "what came back is not next"
         self.leases.returned(again)
@@ -74,8 +85,8 @@ class Run(RuleBasedStateMachine):
         if kills(task, self.poison[task.unit.index]):
             self.leases.died(task, DIED)
             return
-        self.leases.completed(task)
-        if task.only is None:
+        if self.leases.completed(task):
+            assert task.only is None
             assert task.unit.index not in self.finished, "a unit was done twice"
             self.finished[task.unit.index] = task
 
@@ -93,6 +104,8 @@ class Run(RuleBasedStateMachine):
             return
         while self.leases.unfinished:
             self.lease()
+            self.end(0)
+        while self.running:  # of two leases the one that came too late
             self.end(0)
         assert not self.leases.failed
         assert {unit: set(task.skip) for unit, task in self.finished.items()} == self.poison
@@ -172,7 +185,7 @@ def test_only_fresh_units_wait_and_the_last_ones_are_kept_for_whoever_is_idle() 
     leases.returned(waiting)
     again = leases.next()
     assert again is waiting
-    assert leases.running == 1
+    assert len(leases.running) == 1
 
 
 def test_errors_are_retried_so_often_and_then_fail_the_unit_without_blaming_an_utterance() -> None:
@@ -210,3 +223,53 @@ def test_a_unit_that_failed_takes_no_more_leases_even_when_its_last_probes_die()
     leases.died(other, DIED)
     assert not leases.unfinished
     assert leases.failed == {0: "storage is full"}
+
+
+def test_a_unit_is_leased_again_only_when_nothing_else_is_left_and_only_once() -> None:
+    leases = Leases.over([Unit(0, 4, 1.0), Unit(1, 4, 1.0)], 2, 3)
+    first = leases.next()
+    assert first is not None
+    assert leases.again(first) is None
+    second = leases.next()
+    twin = leases.again(first)
+    assert second is not None
+    assert twin is not None
+    assert (leases.again(first), leases.again(twin)) == (None, None)
+    assert leases.completed(second)
+    assert leases.completed(twin)
+    assert not leases.unfinished, "the run waits for the slow one"
+    assert not leases.completed(first), "a unit was done twice"
+    assert leases.done == 2
+
+
+@pytest.mark.parametrize("end", ["died", "errored", "returned"])
+def test_the_end_of_one_of_two_leases_is_held_against_nobody_while_the_other_runs(end: str) -> None:
+    leases = Leases.over([Unit(0, 4, 1.0)], 1, 0)
+    first = leases.next()
+    assert first is not None
+    twin = leases.again(first)
+    assert twin is not None
+    how = {
+        "died": lambda: leases.died(first, DIED),
+        "errored": lambda: leases.errored(first, "no"),
+        "returned": lambda: leases.returned(first),
+    }
+    how[end]()
+    assert leases.next() is None
+    assert leases.completed(twin)
+    assert (leases.failed, leases.done) == ({}, 1)
+
+
+def test_what_is_far_behind_is_late_and_nothing_is_before_its_time() -> None:
+    now = [0.0]
+    pace, tasks = Pace(10.0, lambda: now[0]), [Task(Unit(k, 4, 1.0)) for k in range(3)]
+    for task in tasks:
+        pace.leased(task)
+    now[0] = 100.0
+    assert pace.late(tasks) == [], "there is nothing to compare with"
+    now[0] = 4.0
+    pace.done(tasks[0])
+    now[0] = 10.0
+    assert pace.late(tasks[1:]) == []
+    now[0] = 13.0
+    assert pace.late(tasks[1:]) == tasks[1:]

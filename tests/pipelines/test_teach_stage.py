@@ -25,6 +25,7 @@ from manifests.training_recipe import TrainingRecipe
 from manifests.training_recipe import parse as parse_training
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
+from pipelines.repair import repair
 from pipelines.report.charts import size
 from pipelines.report.page import build_report, collect
 from pipelines.report.teach import HOURS, storage
@@ -35,7 +36,7 @@ from pipelines.summary import taught as summary
 from pipelines.verify import verify
 from pipelines.verify_subject import Subject
 from tests.pipelines.test_report import Page
-from tests.small_corpus import write_corpus
+from tests.small_corpus import fingerprints, write_corpus
 from training.batches import Share
 from training.course import prepare
 from training.distributed import Ranks
@@ -45,6 +46,7 @@ from training.losses import top_k
 from training.objective import loss_of
 from training.policies import preset
 from training.run import Job, train
+from training.taught import HEAD
 from training.teacher import teacher_of
 from training.trajectory import Teacher
 
@@ -458,3 +460,30 @@ def test_verify_finds_damage_by_hash(taught: dict[str, Path], tmp_path: Path) ->
     data[len(data) // 2] ^= 1
     tar.write_bytes(data)
     assert any("shard-000000.tar: its SHA-256" in fault for fault in faults(out))
+
+
+# What is damaged is made anew
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "made"),
+    [
+        ("teach", "shard-000000.tar", ["teach"]),
+        ("teach", "receipts/unit-000000.json", ["teach"]),
+        ("teach", HEAD, ["teach"]),
+        ("masks", "shard-000000.idx", ["masks", "teach"]),
+        ("tokens", "shard-000000.tar", ["tokens", "masks", "teach"]),
+    ],
+)
+def test_what_was_taught_is_made_anew_with_what_it_was_taught_of(
+    stage: str, name: str, made: list[str], taught: dict[str, Path], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(taught["hidden"], tmp_path / "out"))
+    path = next(out.glob(f"{stage}-*")) / name
+    path.write_bytes(path.read_bytes()[:-700])
+    done = repair(str(out), Console(quiet=True), reencode=1)
+    assert done.ok
+    assert done.verdict is not None
+    assert not done.verdict.faults
+    assert [part.stage for part in done.parts if part.stage != "dataset.json"] == made
+    assert fingerprints(out) == fingerprints(taught["hidden"])

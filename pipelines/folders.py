@@ -1,0 +1,37 @@
+"""The names of the stages' directories: asked before a stage runs, and by whoever looks for what it made."""
+
+from __future__ import annotations
+
+from manifests.receipt import Receipt
+from manifests.settings.speech import PatchesSettings
+from pipelines.stages import s30_plan, s50_fit, s60_tokenize, s70_mask
+from pipelines.workspace import Workspace
+
+
+def plan_folder(space: Workspace, manifest: str) -> str:
+    """``manifest`` is its SHA-256."""
+    return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.model_dump(mode="json"))
+
+
+def fit_folder(space: Workspace, plan: str) -> str:
+    recipe, speech = space.recipe, space.recipe.speech
+    encoding = speech.encoding() if isinstance(speech, PatchesSettings) else speech.model_dump(mode="json")
+    blocks = [block.model_dump(mode="json") for block in (recipe.text, recipe.clean, recipe.split)]
+    return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks)
+
+
+def tokens_folder(space: Workspace, plan: str, fit: Receipt | None) -> str:
+    """What was fitted enters by its contents."""
+    made = [(f.name, f.sha256) for f in fit.files] if fit else []
+    return space.folder("tokens", s60_tokenize.VERSION, plan, made, space.recipe.deciding("tokens"))
+
+
+def masks_folder(space: Workspace, tokens: str) -> str:
+    return space.folder("masks", s70_mask.VERSION, tokens, space.recipe.deciding("masks"))
+
+
+def teach_folder(space: Workspace, masks: str, teacher: str) -> str:
+    """``teacher`` is the hash of its weights."""
+    from pipelines.stages import s80_teach  # it loads torch
+
+    return space.folder("teach", s80_teach.VERSION, masks, teacher, space.recipe.deciding("teach"))

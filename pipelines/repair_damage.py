@@ -1,0 +1,219 @@
+"""What is damaged, as units to make anew: what ``verify`` finds, sorted by the stage and unit that made it.
+
+From the whole to its parts: while manifest, plan or fit are damaged, or ``dataset.json`` is of no use, units are held against their
+receipts alone; what their samples should be cannot be told before those are mended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from manifests.dataset import NAME
+from manifests.receipt import FOLDER, receipt_name, shard_stem
+from manifests.storage import Store
+from pipelines.engine.commit import crash_point
+from pipelines.repair_records import Records
+from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
+from pipelines.stages.s30_plan import RECEIPT as PLAN
+from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.verify import verify
+from pipelines.verify_findings import Fault, Findings, Progress
+from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt
+from pipelines.verify_reencode import ELSEWHERE
+from pipelines.verify_samples import check_index
+from pipelines.verify_subject import Subject
+
+INPUTS = ("screen", "spoken", "cuts", "plan", "fit")
+SHARDS = ("tokens", "masks", "teach")  # each depends on those before it
+CUTS = "cuts"
+UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """What is removed and made anew together: a unit of a stage, or (``unit`` is None) a file that stands for all of it.
+
+    ``what`` is what was found, in the words of ``verify``; empty for what is made anew because it was made of a damaged part.
+    """
+
+    place: int
+    stage: str
+    folder: str
+    unit: int | None
+    what: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        unit = "" if self.unit is None or self.stage == "fit" else f" unit {self.unit}"
+        return f"{self.stage}{unit}: {'; '.join(self.what) or 'made of what is made anew'}"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is to be made anew, upstream first; ``left`` are faults that making anew does not mend."""
+
+    parts: tuple[Part, ...]
+    left: tuple[Fault, ...]
+
+    @property
+    def inputs(self) -> bool:
+        """Whether something that tokens are made of is among it."""
+        return any(part.stage in INPUTS for part in self.parts)
+
+    def files(self) -> Iterator[str]:
+        """What is removed, in an order that is safe to break off at: the description, receipts downstream first, data."""
+        if not self.parts:
+            return
+        yield NAME
+        order = list(reversed(self.parts))
+        yield from (f"{p.folder}/{name}" for p in order for name in _receipts(p))
+        yield from (f"{p.folder}/{name}" for p in order for name in _data(p))
+
+    def remove(self, out: Store) -> None:
+        for name in self.files():
+            out.remove(name)
+            crash_point("repair-removing")
+
+
+def _receipts(part: Part) -> list[str]:
+    alone = {"cuts": RECEIPT, "plan": PLAN}
+    if part.stage in alone:
+        return [alone[part.stage]]
+    return [] if part.unit is None else [receipt_name(part.unit)]
+
+
+def _data(part: Part) -> list[str]:
+    if part.stage == "cuts":
+        return [MANIFEST]
+    if part.stage == "fit":
+        return [CODEBOOK, TEXT]
+    if part.stage in (
+        "plan",
+        NAME,
+    ):  # its units are written again in any case, and no reader finds them without plan.json
+        return []
+    if part.stage == "screen":
+        return [f"voice-{part.unit:03d}.json"]
+    return ["head.safetensors"] if part.unit is None else [f"{shard_stem(part.unit)}{end}" for end in (".tar", ".idx")]
+
+
+def find_damage(records: Records, reencode: int = 0, progress: Progress | None = None) -> Damage:
+    """Everything that is damaged now, as far as the records let it be told."""
+    faults = [*_spoken(records), *_inputs(records)]
+    if not faults and records.described is not None:
+        return _sorted(records, [f for f in verify(records.space.root, reencode, progress).faults if not f.warning])
+    faults += _against_receipts(records)
+    if records.described is None:
+        faults.append(Fault(NAME, None, "missing, damaged, or not of these folders", ""))
+    return _sorted(records, faults)
+
+
+def _inputs(records: Records) -> list[Fault]:
+    """Faults of manifest, plan and fit."""
+    subject, found = records.subject, Findings()
+    if records.described is not None:
+        lines = None
+        with found.guard(f"{CUTS}/{MANIFEST}", ""):
+            lines = check_cuts(subject, found)
+        with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
+            check_plan(subject, lines, found)
+    elif "plan" not in records.folders:
+        found.add(f"{CUTS}/{RECEIPT}", "missing or damaged", "")
+    else:
+        _inputs_alone(records, subject, found)
+    if "fit" in records.folders:
+        receipt = load_receipt(subject, "fit", 0, found)
+        if receipt is not None:
+            check_files(subject, "fit", receipt, found)
+    return [f for f in found.faults if f.where != NAME]
+
+
+def _inputs_alone(records: Records, subject: Subject, found: Findings) -> None:
+    """The manifest against its own receipt, the plan against the manifest."""
+    cuts = None
+    with found.guard(f"{CUTS}/{RECEIPT}", ""):
+        cuts = read_cuts(records.space.cuts)
+        if cuts is None:
+            raise FileNotFoundError
+    if cuts is None:
+        return
+    said = {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds}
+    alone = Subject(subject.out, {**subject.description, "cuts": said}, subject.recipe)
+    lines = check_cuts(alone, found)
+    with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
+        check_plan(alone, lines, found)
+
+
+def _spoken(records: Records) -> list[Fault]:
+    """Faults of the corpus that the pipeline spoke itself. Units that are missing are no damage: a run makes them."""
+    if not records.space.is_demo:
+        return []
+    from pipelines.stages.s10_speak import screen_job_of
+
+    out, found = records.space.store, Findings()
+    folders = {"screen": screen_job_of(records.space).folder, "spoken": records.root}
+    names = {stage: folder.rstrip("/").rsplit("/", 1)[-1] for stage, folder in folders.items()}
+    subject = Subject(out, {"folders": names}, records.space.recipe)
+    for stage, job in (("screen", "screen"), ("spoken", "speak")):
+        for name in out.sub(names[stage]).list(FOLDER):
+            if match := UNIT.match(name):
+                receipt = load_receipt(subject, stage, int(match[1]), found, job)
+                if receipt is not None:
+                    check_files(subject, stage, receipt, found)
+    return found.faults
+
+
+def _against_receipts(records: Records) -> list[Fault]:
+    """Faults of units whose files are not those of their receipts, or whose receipts cannot be read."""
+    found, subject = Findings(), records.subject
+    for stage in (s for s in SHARDS if s in records.folders):
+        store = subject.store(stage)
+        for unit in records.units(stage):
+            if not store.exists(receipt_name(unit)):  # not made yet, or removed: a run makes it
+                continue
+            receipt = load_receipt(subject, stage, unit, found)
+            if receipt is not None:
+                damaged = check_files(subject, stage, receipt, found)
+                check_index(subject, stage, shard_stem(unit), damaged, found)
+    return found.faults
+
+
+def _sorted(records: Records, faults: list[Fault]) -> Damage:
+    """Faults by the part that made the file, with all that was made of it."""
+    what: dict[tuple[str, int | None], list[str]] = {}
+    left = [f for f in faults if f.remedy == ELSEWHERE]
+    stages = _stages(records)
+    for fault in (f for f in faults if f.remedy != ELSEWHERE):
+        folder, _, name = fault.where.partition("/")
+        stage = stages.get(folder)
+        if fault.where == NAME:
+            what.setdefault((NAME, None), []).append(fault.what)
+            continue
+        match = UNIT.search(name) if stage not in ("plan", "cuts", "fit") else None
+        if stage is None or (stage in ("tokens", "masks") and match is None):
+            left.append(fault)
+            continue
+        unit = int(match[1]) if match else (0 if stage == "fit" else None)
+        key = f": {fault.key}" if fault.key else ""
+        what.setdefault((stage, unit), []).append(f"{name}{key}: {fault.what}")
+    for stage, unit in list(what):
+        if stage in SHARDS and unit is not None:
+            for later in SHARDS[SHARDS.index(stage) + 1 :]:
+                if later in records.folders:
+                    what.setdefault((later, unit), [])
+    by_stage = {stage: folder for folder, stage in stages.items()} | {NAME: ""}
+    places = (*INPUTS, *SHARDS, NAME)
+    parts = [Part(places.index(s), s, by_stage[s], unit, tuple(w)) for (s, unit), w in what.items()]
+    return Damage(tuple(sorted(parts, key=lambda p: (p.place, -1 if p.unit is None else p.unit))), tuple(left))
+
+
+def _stages(records: Records) -> dict[str, str]:
+    """The stage of each folder."""
+    stages = {folder: stage for stage, folder in records.folders.items()} | {CUTS: "cuts"}
+    if records.space.is_demo:
+        from pipelines.stages.s10_speak import screen_job_of
+
+        for stage, folder in (("screen", screen_job_of(records.space).folder), ("spoken", records.root)):
+            stages[folder.rstrip("/").rsplit("/", 1)[-1]] = stage
+    return stages
