@@ -17,6 +17,7 @@ from rich.console import Console
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
+from manifests.settings.codecs import CodecSettings
 from manifests.settings.speech import PatchesSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
@@ -52,6 +53,7 @@ class DataRun:
     space: Workspace
     engine: Engine
     mapper: Mapper
+    codec: str = ""  # version of a codec with weights of its own
 
     @property
     def recipe(self) -> Recipe:
@@ -77,6 +79,10 @@ class DataRun:
         )
         return cuts, folder, units
 
+    @property
+    def _codec(self) -> list[str]:
+        return [self.codec] if self.codec else []
+
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of what was fitted."""
         recipe = self.recipe
@@ -86,7 +92,7 @@ class DataRun:
             else recipe.speech.model_dump(mode="json")
         )
         reads = [plan, speech, recipe.text.model_dump(mode="json"), recipe.clean.model_dump(mode="json"),
-                 recipe.split.model_dump(mode="json")]  # fmt: skip
+                 recipe.split.model_dump(mode="json"), *self._codec]  # fmt: skip
         folder = self.space.folder("fit", s50_fit.VERSION, *reads)
         job = s50_fit.FitJob(self.space.store.sub(folder).root, self.space.store.sub(plan).root, root, recipe, units)
         did["fit"] = self.engine.run(job)
@@ -97,7 +103,8 @@ class DataRun:
         store = self.space.store
         receipt = read_receipt(store.sub(fit), 0)
         made = [(f.name, f.sha256) for f in receipt.files] if receipt else []
-        folder = self.space.folder("tokens", s60_tokenize.VERSION, plan, made, self.recipe.deciding("tokens"))
+        reads = [plan, made, self.recipe.deciding("tokens"), *self._codec]
+        folder = self.space.folder("tokens", s60_tokenize.VERSION, *reads)
         job = s60_tokenize.TokenizeJob(
             store.sub(folder).root,
             store.sub(plan).root,
@@ -199,19 +206,33 @@ class DataRun:
         weights = store.read(s50_fit.CODEBOOK) if needs_fit(self.recipe.speech) else None
         text = TextTokenizer(store.read(s50_fit.TEXT))
         return {
-            "speech": open_tokenizer(self.recipe.speech, weights).spec.to_json(),
+            "speech": open_tokenizer(self.recipe.speech, weights, device="cpu").spec.to_json(),
             "text": {"vocab_size": text.vocab_size, "checksum": text.checksum},
         }
 
 
+def _with_weights(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with the checksum of its codec's weights, and that codec's version; as it is where it names no weights."""
+    if not isinstance(recipe.speech, CodecSettings):
+        return recipe, ""
+    from tokenization.registry import open_tokenizer, pinned
+
+    tokenizer = open_tokenizer(recipe.speech, device="cpu")  # whoever starts workers with GPUs may have none
+    return recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)}), tokenizer.spec.version
+
+
 @contextmanager
 def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
-    """A run over ``out``, holding its lock, with Ray stopped at the end."""
+    """A run over ``out``, holding its lock, with Ray stopped at the end.
+
+    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, before anything is done.
+    """
+    recipe, codec = _with_weights(recipe)
     space = Workspace(recipe, out)
     cluster = Cluster(recipe.run)
     with output_lock(space.store), Stopping(recipe.run.drain_seconds) as stopping:
         engine = Engine(recipe.run, console, Events(space.store.local("events.jsonl")), stopping, cluster.start)
         try:
-            yield DataRun(space, engine, Mapper(engine.workers, cluster.start, stopping))
+            yield DataRun(space, engine, Mapper(engine.workers, cluster.start, stopping), codec)
         finally:
             cluster.stop()
