@@ -65,12 +65,13 @@ class Recipe(Settings):
         return self
 
     def deciding(self, stage: str | None = None) -> dict[str, Any]:
-        """The part that decides bytes, as JSON: without ``run``, ``report`` and where the corpus and the teacher happen to lie.
+        """The part that decides bytes, as JSON: without ``run``, ``report`` and where corpus, teacher and weights happen to lie.
 
         Of one stage: the blocks that it reads itself; what it reads of other stages comes with their names.
         """
         value = self.model_dump(mode="json", exclude={"run", "report"})
         value["corpus"].pop("root")
+        value["speech"].pop("weights", None)
         if value["teach"] is not None:
             value["teach"].pop("teacher")
         return value if stage is None else {block: value[block] for block in READ_BY[stage]}

@@ -214,15 +214,19 @@ class DataRun:
         weights = store.read(s50_fit.CODEBOOK) if needs_fit(self.recipe.speech) else None
         text = TextTokenizer(store.read(s50_fit.TEXT))
         return {
-            "speech": open_tokenizer(self.recipe.speech, weights).spec.to_json(),
+            "speech": open_tokenizer(self.recipe.speech, weights, device="cpu").spec.to_json(),
             "text": {"vocab_size": text.vocab_size, "checksum": text.checksum},
         }
 
 
 @contextmanager
 def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
-    """A run over ``out``, holding its lock, with Ray stopped at the end."""
-    space = Workspace(recipe, out)
+    """A run over ``out``, holding its lock, with Ray stopped at the end.
+
+    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, before anything is done.
+    """
+    space = Workspace.of(recipe, out)
+    recipe = space.recipe
     cluster = Cluster(recipe.run)
     with output_lock(space.store), Stopping(recipe.run.drain_seconds) as stopping:
         engine = Engine(recipe.run, console, Events(space.store.local("events.jsonl")), stopping, cluster.start)

@@ -17,13 +17,17 @@ def fit_folder(space: Workspace, plan: str) -> str:
     recipe, speech = space.recipe, space.recipe.speech
     encoding = speech.encoding() if isinstance(speech, PatchesSettings) else speech.model_dump(mode="json")
     blocks = [block.model_dump(mode="json") for block in (recipe.text, recipe.clean, recipe.split)]
-    return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks)
+    return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks, *_codec(space))
 
 
 def tokens_folder(space: Workspace, plan: str, fit: Receipt | None) -> str:
     """What was fitted enters by its contents."""
     made = [(f.name, f.sha256) for f in fit.files] if fit else []
-    return space.folder("tokens", s60_tokenize.VERSION, plan, made, space.recipe.deciding("tokens"))
+    return space.folder("tokens", s60_tokenize.VERSION, plan, made, space.recipe.deciding("tokens"), *_codec(space))
+
+
+def _codec(space: Workspace) -> list[str]:
+    return [space.codec] if space.codec else []
 
 
 def masks_folder(space: Workspace, tokens: str) -> str:

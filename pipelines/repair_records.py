@@ -72,7 +72,7 @@ def read_records(out: str) -> Records:
     """Raises :class:`RepairError` where the root does not say how it was made, or says two things."""
     store = Store(out)
     recipe, root = _run(store)
-    space = Workspace(recipe, out)
+    space = Workspace.of(recipe, out)
     subject = _subject(out)
     said = dict(subject.description["folders"]) if subject else {}
     told = {s: name for s, name in _names(space, _manifest(space, subject)).items() if name is not None}
@@ -156,9 +156,9 @@ def _taught(space: Workspace, names: Mapping[str, str | None]) -> str | None:
     settings, bootstrap = space.recipe.teach, Bootstrap.of(space)
     assert settings is not None, "asked only where somebody teaches"
     if bootstrap is not None:
-        settings = bootstrap.taught_by({"folders": names})
-        if space.recipe.teach.teacher is None and not bootstrap.is_trained({"folders": names}):
+        if settings.teacher is None and not bootstrap.is_trained({"folders": names}):
             return None
+        settings = bootstrap.taught_by({"folders": names})
     return teach_folder(space, str(names["masks"]), weights_hash(teacher_of(settings)))
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from manifests.dataset import DatasetError, read_description
 from manifests.recipe import Recipe, parse
+from manifests.settings.codecs import CodecSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s30_plan import read_plan
@@ -42,7 +43,13 @@ class Subject:
         description = read_description(out)
         if not isinstance(description.get("recipe"), dict) or not isinstance(description.get("folders"), dict):
             raise DatasetError(f"{out.root}/dataset.json: damaged: it has no recipe or no folders")
-        return cls(out, description, parse(description["recipe"], "dataset.json"))
+        recipe = parse(description["recipe"], "dataset.json")
+        if isinstance(
+            recipe.speech, CodecSettings
+        ):  # a dataset does not say where weights lie; the run that made it does
+            place = ((_run(out) or {}).get("recipe") or {}).get("speech", {}).get("weights", "")
+            recipe = recipe.model_copy(update={"speech": recipe.speech.model_copy(update={"weights": place})})
+        return cls(out, description, recipe)
 
     def folder(self, stage: str) -> str:
         """The name of a stage's folder. Raises ``DatasetError`` where the description names none."""
@@ -69,17 +76,11 @@ class Subject:
     @cached_property
     def tokenizer(self) -> SpeechTokenizer:
         speech = self.recipe.speech
-        return open_tokenizer(speech, self.store("fit").read(CODEBOOK) if needs_fit(speech) else None)
+        return open_tokenizer(speech, self.store("fit").read(CODEBOOK) if needs_fit(speech) else None, device="cpu")
 
     def run(self) -> dict[str, Any] | None:
         """What ``run.json`` says of the run that made it, or None where there is none."""
-        try:
-            value = orjson.loads(self.out.read(RUN))
-        except FileNotFoundError:
-            return None
-        if not isinstance(value, dict):
-            raise DatasetError(f"{self.out.root}/{RUN}: damaged: not a mapping")
-        return value
+        return _run(self.out)
 
     def worker(self) -> TokenizeWorker:
         """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
@@ -97,3 +98,13 @@ class Subject:
         plan, fit = self.store("plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
+
+
+def _run(out: Store) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(out.read(RUN))
+    except FileNotFoundError:
+        return None
+    if not isinstance(value, dict):
+        raise DatasetError(f"{out.root}/{RUN}: damaged: not a mapping")
+    return value

@@ -9,6 +9,7 @@ from typing import Any
 from manifests.corpora.demo import Demo
 from manifests.fingerprint import fingerprint
 from manifests.recipe import Recipe
+from manifests.settings.codecs import CodecSettings
 from manifests.storage import Store
 
 CUTS = "cuts"
@@ -16,10 +17,24 @@ CUTS = "cuts"
 
 @dataclass(frozen=True)
 class Workspace:
-    """An output root and the recipe that fills it."""
+    """An output root and the recipe that fills it.
+
+    codec   version of a codec with weights of its own: where it changes, so do codes
+    """
 
     recipe: Recipe
     root: str
+    codec: str = ""
+
+    @classmethod
+    def of(cls, recipe: Recipe, root: str) -> Workspace:
+        """With the checksum of the codec's weights in the recipe, where it names weights. Raises ``TokenizerError`` where these are not here."""
+        if not isinstance(recipe.speech, CodecSettings):
+            return cls(recipe, root)
+        from tokenization.registry import open_tokenizer, pinned
+
+        tokenizer = open_tokenizer(recipe.speech, device="cpu")  # whoever starts workers with GPUs may have none
+        return cls(recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)}), root, tokenizer.spec.version)
 
     @cached_property
     def store(self) -> Store:

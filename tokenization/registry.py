@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
 
 from manifests.settings.base import Settings
+from manifests.settings.codecs import (
+    CodecSettings,
+    DacSettings,
+    EncodecSettings,
+    MimiSettings,
+    S3Settings,
+    XcodecSettings,
+)
 from manifests.settings.speech import GivenSettings, PatchesSettings
 from tokenization.adapter import SpeechTokenizer, TokenizerError
 
+S = TypeVar("S", bound=Settings)
 Opener = Callable[[Any, bytes | None], SpeechTokenizer]
 
 
@@ -28,7 +39,27 @@ def _given(settings: GivenSettings, weights: bytes | None) -> SpeechTokenizer:
     return GivenTokenizer(settings)
 
 
-OPENERS: Mapping[type[Settings], Opener] = {PatchesSettings: _patches, GivenSettings: _given}
+CODECS: Mapping[type[Settings], str] = {
+    EncodecSettings: "tokenization.codecs.encodec",
+    MimiSettings: "tokenization.codecs.mimi",
+    DacSettings: "tokenization.codecs.dac",
+    XcodecSettings: "tokenization.codecs.xcodec",
+    S3Settings: "tokenization.codecs.s3.tokenizer",
+}
+"""The module of each codec with weights of its own; its ``opened`` makes the adapter."""
+
+
+def _codec(settings: CodecSettings, weights: bytes | None) -> SpeechTokenizer:
+    if weights is not None:
+        raise TokenizerError(f"the weights of {CODECS[type(settings)]} come from speech.weights, not from the corpus")
+    return import_module(CODECS[type(settings)]).opened(settings)
+
+
+OPENERS: Mapping[type[Settings], Opener] = {
+    PatchesSettings: _patches,
+    GivenSettings: _given,
+    **dict.fromkeys(CODECS, _codec),
+}
 FITTED: frozenset[type[Settings]] = frozenset({PatchesSettings})
 
 
@@ -37,11 +68,22 @@ def needs_fit(settings: Settings) -> bool:
     return type(settings) in FITTED
 
 
-def open_tokenizer(settings: Settings, weights: bytes | None = None) -> SpeechTokenizer:
-    """The adapter that ``settings`` ask for, with the bytes of its weights where it has some.
+def pinned(settings: S, tokenizer: SpeechTokenizer) -> S:
+    """``settings`` that say exactly which weights: by their checksum, and as a place that every process finds."""
+    if not isinstance(settings, CodecSettings):
+        return settings
+    local = Path(settings.weights).expanduser()
+    place = str(local.resolve()) if local.exists() else settings.weights
+    return settings.model_copy(update={"checksum": tokenizer.spec.checksum, "weights": place})
+
+
+def open_tokenizer(settings: Settings, weights: bytes | None = None, device: str | None = None) -> SpeechTokenizer:
+    """The adapter that ``settings`` ask for, with the bytes of its weights where it was fitted; ``device``: there, whatever they say.
 
     Raises :class:`TokenizerError` where the weights are missing, damaged, or made under other settings.
     """
+    if device is not None and isinstance(settings, CodecSettings):
+        settings = settings.model_copy(update={"device": device})
     opener = OPENERS.get(type(settings))
     if opener is None:
         raise TokenizerError(f"no speech tokenizer for {type(settings).__name__}")

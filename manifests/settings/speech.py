@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from manifests.settings.base import Settings
+from manifests.settings.codecs import DacSettings, EncodecSettings, MimiSettings, S3Settings, XcodecSettings
 
 
 class PatchesSettings(Settings):
@@ -53,4 +54,7 @@ class GivenSettings(Settings):
     )
 
 
-SpeechSettings = Annotated[PatchesSettings | GivenSettings, Field(discriminator="name")]
+SpeechSettings = Annotated[
+    PatchesSettings | GivenSettings | EncodecSettings | MimiSettings | DacSettings | XcodecSettings | S3Settings,
+    Field(discriminator="name"),
+]

@@ -66,7 +66,7 @@ def _open() -> Recogniser:
 EARS: dict[str, Callable[[], Recogniser]] = {"grammar": cache(_grammar), "open": cache(_open)}
 """``grammar`` can hear the demo's responses only, or nothing; ``open`` hears English."""
 
-_tokenizer: Callable[[Any, bytes | None], SpeechTokenizer] = cache(open_tokenizer)
+_tokenizer: Callable[[Any, bytes | None, str], SpeechTokenizer] = cache(open_tokenizer)
 _subject: Callable[[str], Subject] = cache(Subject.open)
 
 
@@ -86,7 +86,7 @@ class Listen:
         return [Heard("", 1.0) for _ in chunk]
 
     def _heard(self, sound: Sound) -> Heard:
-        tokenizer = _tokenizer(self.speech, self.weights)
+        tokenizer = _tokenizer(self.speech, self.weights, "cpu")
         wave_T = made(sound, tokenizer)
         rate = tokenizer.spec.sample_rate
         return Heard(EARS[self.ear]().recognise(wave_T, rate), silence(wave_T, rate))

@@ -1,7 +1,7 @@
 """Tokenize: clean sound and text to tokens, one unit to one shard, in one pass: decoded once, never written out.
 
-Batches are fixed by the plan. The parity gate encodes a few utterances of every unit alone, and the unit is refused when too
-many codes differ.
+Batches are fixed by the plan. The parity gate encodes a few utterances of every unit alone; where too many codes
+differ, the whole unit is encoded one by one.
 
 Legend: wave_T mono float32; codes_FQ uint16 (frames x codebooks); text_L int32.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ class Tally:
 
     splits: dict[str, Counter[str]] = field(default_factory=dict)
     parity: Parity = field(default_factory=lambda: Parity(0, 0, 0))
+    batched: Parity | None = None  # what batches did to the codes of a unit that was then encoded one by one
 
     def add(self, split: str, **amounts: float) -> None:
         counter = self.splits.setdefault(split, Counter())
@@ -77,7 +78,8 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         splits = {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(self.splits.items())}
-        return {"splits": splits, "parity": self.parity.to_json()}
+        fallen = {"one_by_one": 1, "batched_mismatched": self.batched.mismatched} if self.batched else {}
+        return {"splits": splits, "parity": {**self.parity.to_json(), **fallen}}
 
 
 @dataclass
@@ -86,9 +88,28 @@ class TokenizeWorker:
     ear: Ear | Listeners
     tokenizer: SpeechTokenizer
     text: TextTokenizer
+    alone: bool = False  # utterances are encoded one by one
 
     def process(self, task: Task, beat: Beat) -> Made:
-        """Tokenize a unit. Raises ``ParityExceeded`` where batching changes codes."""
+        """Tokenize a unit; once more, utterance by utterance, where batching changes codes.
+
+        Raises ``ParityExceeded`` where the codes of an utterance are not even the same twice.
+        """
+        outcomes, samples, tally = self._tokenized(task, beat)
+        if not self.alone and tally.parity.rate > PARITY_LIMIT:
+            batched = tally.parity
+            outcomes, samples, tally = replace(self, alone=True)._tokenized(task, lambda _: beat(0))
+            tally.batched = batched
+        ended = tuple(outcomes[i] for i in sorted(outcomes))
+        tally.parity.require(PARITY_LIMIT, self.tokenizer.spec.name)
+        packed = pack(samples[i] for i in sorted(samples))
+        stem = shard_stem(task.unit.index)
+        return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, ended, tally.to_json())
+
+    def _tokenized(
+        self, task: Task, beat: Beat
+    ) -> tuple[dict[int, Outcome], dict[int, tuple[str, dict[str, bytes]]], Tally]:
+        """Ends and samples of a unit's utterances, by position."""
         cuts = list(unit_cuts(Store(self.job.plan), task.unit.index))
         seconds = [cut["duration"] for cut in cuts]
         first, end = task.only or (0, len(cuts))
@@ -102,11 +123,7 @@ class TokenizeWorker:
         for batch in todo:
             heard = self._hear(cuts, batch, sounds, task.skip, outcomes, beat)
             self._encode(heard, outcomes, samples, tally)
-        ended = tuple(outcomes[i] for i in sorted(outcomes))
-        tally.parity.require(PARITY_LIMIT, self.tokenizer.spec.name)
-        packed = pack(samples[i] for i in sorted(samples))
-        stem = shard_stem(task.unit.index)
-        return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, ended, tally.to_json())
+        return outcomes, samples, tally
 
     def _hear(
         self, cuts: list[dict[str, Any]], positions: list[int], sounds: Iterator[Heard | Outcome],
@@ -148,6 +165,8 @@ class TokenizeWorker:
 
     def _codes(self, sides: Sequence[Side]) -> dict[int, np.ndarray | str]:
         """Codes of each side, by identity; a sentence where it cannot be encoded."""
+        if self.alone and len(sides) > 1:
+            return {key: codes for side in sides for key, codes in self._codes([side]).items()}
         try:
             encoded = self.tokenizer.encode([s.wave_T for s in sides]) if sides else []
             return {id(s): c for s, c in zip(sides, encoded, strict=True)}

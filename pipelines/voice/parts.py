@@ -138,5 +138,5 @@ def read_parts(run: str | Path) -> Parts:
             raise SpeakError(
                 f"{run}/{FOLDER}/{name}: damaged: not the file that {FACTS} lists; remove the folder and train again"
             )
-    speech = open_tokenizer(facts.speech, files.get(SPEECH_FILE))
+    speech = open_tokenizer(facts.speech, files.get(SPEECH_FILE), device="cpu")
     return Parts(facts, TextTokenizer(files[TEXT_FILE]), speech, npy.load(files[COUNTS_FILE]))

@@ -1,0 +1,1 @@
+"""Neural speech tokenizers. Their libraries are imported when one is opened."""
