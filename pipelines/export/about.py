@@ -10,7 +10,7 @@ from typing import Any
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import canonical, sha256
-from manifests.recipe import parse
+from manifests.recipe import READ_BY
 from pipelines.export.errors import ExportError
 
 NEEDED = ("name", "recipe", "speech", "text", "splits", "ledger", "tokens", "folders")
@@ -48,7 +48,7 @@ class About:
             raise ExportError(
                 f"{data.store.root}: no utterance was written into this dataset; there is nothing to export"
             )
-        recipe = sha256(canonical(parse(value["recipe"], where).deciding("tokens")))
+        recipe = sha256(canonical(token_recipe(value, where)))
         kept = {part: value[part] for part in ("speech", "text", "splits", "ledger")}
         identity = sha256(canonical([recipe, kept, value["tokens"]["shards"]]))
         return cls(value["name"], kept, recipe, identity, split_folders(list(value["splits"])), sound, place)
@@ -88,6 +88,18 @@ class About:
                 f"--to {kind}: this format has room for one code a frame, and {self.description['speech']['name']} "
                 f"gives {self.codebooks}; export to hf or shar instead"
             )
+
+
+def token_recipe(description: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The blocks of a dataset's recipe that decided its tokens; those of masks and teaching are none of an export's business.
+
+    Raises ``DatasetError`` where one is missing.
+    """
+    recipe = description["recipe"]
+    missing = [block for block in READ_BY["tokens"] if block not in recipe]
+    if missing:
+        raise DatasetError(f"{where}: damaged: its recipe has no {', '.join(missing)}; speechmill verify tells more")
+    return {block: recipe[block] for block in READ_BY["tokens"]}
 
 
 def split_folders(splits: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from manifests.ledger import Outcome
 from manifests.recipe import parse
 from manifests.shards.reader import Sample, Shard, ShardError
 from manifests.storage import Store
+from pipelines.export.about import token_recipe
 from pipelines.export.errors import ExportError
 from pipelines.stages.hearing import Ear, Side
 from pipelines.stages.s20_ingest import fetcher
@@ -111,7 +112,8 @@ class Sounds:
     @classmethod
     def of(cls, data: Dataset, root: str) -> Sounds:
         """``root`` is where the corpus lies."""
-        recipe = parse(data.description["recipe"], f"{data.store.root}/dataset.json")
+        where = f"{data.store.root}/dataset.json"
+        recipe = parse(token_recipe(data.description, where), where)
         rate = int(data.description["speech"]["sample_rate"])
         ear = Ear(fetcher(recipe.corpus, root), recipe.clean, rate)
         return cls(ear, data.store.sub(data.description["folders"]["plan"]))

@@ -184,9 +184,10 @@ def test_masks_do_not_matter(root: str, tmp_path: Path) -> None:
     other = Path(shutil.copytree(root, tmp_path / "out"))
     value = json.loads((other / "dataset.json").read_bytes())
     del value["masks"]
-    value["recipe"]["mask"] = None
+    value["recipe"] |= {"mask": {"of": "a later version"}, "teach": {"of": "a later version"}}
     (other / "dataset.json").write_bytes(pretty(value))
     assert not ask(str(other), "hf", tmp_path / "to", sound=False), "the same tokens: nothing to do"
+    assert ask(str(other), "hf", tmp_path / "heard", sound=True), "nor does how a later version writes them down"
 
 
 def copied(root: str, tmp_path: Path) -> Path:
