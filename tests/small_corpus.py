@@ -36,12 +36,12 @@ def write_corpus(folder: Path, utterances: int = 24) -> Path:
 
 
 def overrides(root: Path | str, **more: object) -> list[str]:
-    """``--set`` values that read :func:`write_corpus` into several small units."""
+    """``--set`` values that read :func:`write_corpus` into several small units; None leaves one out."""
     values = {
         "corpus.layout": "table", "corpus.root": root, "plan.unit_seconds": 4, "speech.fit_seconds": 20,
         "speech.codebook_size": 32, "text.vocab_size": 300, "run.drain_seconds": 10, **more,
     }  # fmt: skip
-    return [f"{key}={value}" for key, value in values.items()]
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
 def fingerprints(out: Path) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ waveforms to codes, and back where the codec can. It is a pure function of setti
 depend on earlier calls, and the codes of a waveform may not depend on what it was batched with
 (`tokenization/parity.py` measures that).
 
-An external codec (EnCodec, S3, Mimi, DAC) is one more file: its settings name a path or hub id and the weights'
+A codec with weights of its own (`tokenization/codecs`) is one more file: its settings name a path or hub id and the weights'
 checksum, its library is imported when it is opened, it pads its batch itself, and cuts each result to
 ``frames(samples)``.
 

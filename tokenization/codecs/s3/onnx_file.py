@@ -30,6 +30,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
             [value] = node.attribute
             arrays[node.output[0]] = onnx.numpy_helper.to_array(value.t)
     found = {name: array for node in graph.node for name, array in _of_node(node, arrays)}
+    found |= {f"encoder.{name}": array for name, array in arrays.items() if name.endswith("fsmn_block.weight")}
     if QUANTIZER_BIAS in arrays:
         found[f"{QUANTIZER}.bias"] = arrays[QUANTIZER_BIAS]
     return {name: torch.from_numpy(np.array(array)) for name, array in found.items()}
