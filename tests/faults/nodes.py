@@ -26,6 +26,10 @@ HIDE = """
 import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "speechmill" not in getattr(f, "__module__", type(f).__module__)]
 """
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_raylet_start_wait_time_s": "200",
+}  # a busy machine is slow to start several nodes
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def cluster(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Nodes]:
     command = [sys.executable, __file__, json.dumps(list(nodes)), str(folder)]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **secret, "PYTHONPATH": str(folder)}, stdin=subprocess.PIPE,
+            command, cwd=folder, env={**os.environ, **secret, **PATIENT, "PYTHONPATH": str(folder)}, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
     assert process.stdin is not None
