@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.engine.commit import committed, execute, node
 from pipelines.engine.contract import Job, RunFailed, Task, Worker
-from pipelines.engine.pool import DIED, LOST, STALLED, Event, one_line
+from pipelines.engine.pool import ABSENT, DIED, LOST, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
 STARTS = 3  # times in a row that an actor may die before its first answer
@@ -169,10 +169,7 @@ class RayPool:
             if not slot.lost:
                 self._slots[i] = self._start(slot.starts)
             elif all(other.lost for other in self._slots):
-                raise RunFailed(
-                    f"{self._job.stage}: no worker starts; is this version of the project installed on every node, or run.ship set? "
-                    f"({one_line(error)}); run again to resume"
-                ) from error
+                raise RunFailed(f"{self._job.stage}: {ABSENT} ({one_line(error)}); run again to resume") from error
 
     def _ended(self, i: int) -> list[Event]:
         slot, errors = self._slots[i], self._ray.exceptions

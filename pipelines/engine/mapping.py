@@ -11,11 +11,13 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from pipelines.engine.contract import RunFailed
+from pipelines.engine.pool import ABSENT, one_line
 from pipelines.engine.room import Demand, Wait
 from pipelines.engine.stopping import Interrupted, Stopping
 
 AHEAD = 4  # chunks in flight for each worker
 LOOK_EVERY = 0.5  # seconds between looks at the signals
+UNKNOWN = ("failed to import on the worker", "No module named")  # how Ray tells of code that a node does not have
 LOSSES = 5  # times that a result may be lost with its node
 
 
@@ -104,7 +106,7 @@ class _Calls:
     def _get(self, chunk: list[Any], reference: Any) -> list[Any]:
         """What a task returns; done again where the node that held its result is gone."""
         import ray
-        from ray.exceptions import NodeDiedError, ObjectLostError
+        from ray.exceptions import NodeDiedError, ObjectLostError, RayTaskError
 
         for _ in range(LOSSES):
             while not ray.wait([reference], timeout=LOOK_EVERY)[0]:
@@ -115,4 +117,8 @@ class _Calls:
                 return ray.get(reference)
             except (NodeDiedError, ObjectLostError):
                 reference = self.task(chunk)
+            except RayTaskError as error:
+                if any(mark in str(error) for mark in UNKNOWN):
+                    raise RunFailed(f"{self.wait.stage}: {ABSENT} ({one_line(error)}); run again to resume") from error
+                raise
         raise RunFailed(f"{self.wait.stage}: {LOSSES} nodes were lost over the same work; run again to resume")

@@ -9,6 +9,7 @@ from pipelines.engine.commit import execute
 from pipelines.engine.contract import Job, Task, Worker
 
 DIED = ("worker_died", "the process that worked on it died (crash in native code, or killed for memory)")
+ABSENT = "no worker starts; is this version of the project installed on every node, or run.ship set?"
 LOST = "the node that worked on it is gone"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 

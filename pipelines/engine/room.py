@@ -12,6 +12,7 @@ from rich.console import Console
 from manifests.settings.run import StageSettings
 
 PATIENCE = 30.0  # seconds without any worker until the wait is announced
+ROUNDING = 1e-6  # of a worker: 1 / 0.1 is less than 10 in floating point
 AGAIN = 600.0  # seconds between two announcements
 
 
@@ -37,7 +38,7 @@ class Demand:
 
     def times_in(self, offered: Mapping[str, float]) -> int:
         """How many workers there is room for in ``offered``."""
-        return int(min((offered.get(name, 0) // amount for name, amount in self.amounts.items()), default=1))
+        return int(min((offered.get(name, 0) / amount + ROUNDING for name, amount in self.amounts.items()), default=1))
 
     def __str__(self) -> str:
         shown = {n: f"{a / 2**30:g} GiB" if n == "memory" else f"{a:g}" for n, a in self.amounts.items()}

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,9 @@ HIDE = """
 import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "speechmill" not in getattr(f, "__module__", type(f).__module__)]
 """
+PATIENT = {"RAY_agent_register_timeout_ms": "120000"}  # a busy machine is slow to start several nodes
+# Ports that are given need not be waited for: Ray's agents then may be slow to come up.
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def cluster(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Nodes]:
     command = [sys.executable, __file__, json.dumps(list(nodes)), str(folder)]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **secret, "PYTHONPATH": str(folder)}, stdin=subprocess.PIPE,
+            command, cwd=folder, env={**os.environ, **secret, **PATIENT, "PYTHONPATH": str(folder)}, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
     assert process.stdin is not None
@@ -67,12 +71,22 @@ def cluster(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Nodes]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def ports() -> dict[str, int]:
+    """Free ones for the agents of one node."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    found = {name: one.getsockname()[1] for name, one in zip(PORTS, held, strict=True)}
+    for one in held:
+        one.close()
+    return found
+
+
 def main(nodes: Sequence[Mapping[str, Any]], folder: str) -> None:
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={**nodes[0], "include_dashboard": False, "temp_dir": folder})
+    head = {**nodes[0], **ports(), "include_dashboard": False, "temp_dir": folder}
+    made = Cluster(initialize_head=True, head_node_args=head)
     for node in nodes[1:]:
-        made.add_node(**node)
+        made.add_node(**node, **ports())
     everyone = [made.head_node, *made.worker_nodes]
     raylets = [node.all_processes["raylet"][0].process.pid for node in everyone]
     print(json.dumps({"address": made.address, "raylets": raylets}), flush=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from pipelines.engine.contract import Task, Unit
-from pipelines.engine.lease import MAX_SEARCHES, SINGLE_TRIES, Leases
+from pipelines.engine.lease import LOSSES, MAX_SEARCHES, SINGLE_TRIES, Leases
 from pipelines.engine.pace import Pace
 
 DIED = ("worker_died", "the process died")
@@ -273,3 +273,18 @@ def test_what_is_far_behind_is_late_and_nothing_is_before_its_time() -> None:
     assert pace.late(tasks[1:]) == []
     now[0] = 13.0
     assert pace.late(tasks[1:]) == tasks[1:]
+
+
+def test_nodes_that_go_are_held_against_no_unit_until_it_happens_again_and_again() -> None:
+    leases = Leases.over([Unit(0, 8, 1.0)], 1, 0)
+    for attempt in range(1, LOSSES + 1):
+        task = leases.next()
+        assert task is not None
+        assert (task.only, task.attempt) == (None, attempt)
+        leases.lost(task, DIED)
+    task = leases.next()
+    assert task is not None
+    leases.lost(task, DIED)
+    probe = leases.next()
+    assert probe is not None
+    assert probe.only is not None, "it takes its nodes with it: it is searched, as one that kills its workers"
