@@ -396,6 +396,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from manifests.receipt import ReceiptError
     from manifests.recipe import RecipeError
     from manifests.shards.reader import ShardError
+    from manifests.storage import OutsideRoot
     from pipelines.engine.run import RunFailed
     from pipelines.engine.stopping import Interrupted
     from pipelines.output_lock import Locked
@@ -410,7 +411,7 @@ def _refusals() -> dict[type[BaseException], int]:
     return {
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
-        RepairError: USAGE, RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, TextError: USAGE,
+        OutsideRoot: FAULTS, RepairError: USAGE, RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, TextError: USAGE,
     }  # fmt: skip
 
 
