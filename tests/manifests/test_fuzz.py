@@ -177,13 +177,13 @@ def published(folder: Path, tar: bytes, index: bytes) -> Shard:
     return Shard(Store(str(folder)), "s")
 
 
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_SPARSE, b"Z"])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, b"Z"])
 def test_a_member_of_negative_size_ends_the_tar_and_no_reader_goes_round_for_ever(kind: bytes) -> None:
     header = bytearray(tarfile.TarInfo("a.json").tobuf(tarfile.GNU_FORMAT))
     header[124:136], header[156:157], header[148:156] = b"\xff" * 10 + b"\xfe\x00", kind, b" " * 8  # base 256: -512
     header[483:495] = b"00000001000\0"  # what a sparse file says it holds
     header[148:156] = b"%06o\0 " % sum(header)
-    data = bytes(header) + bytes(1024)
+    data = PACKED.tar[: 2 * BLOCK] + bytes(header) + bytes(1024)  # -512 leads back to what was read before
     with pytest.raises(ShardError, match=r"^x\.tar: "):
         scan(data, "x.tar")
     with pytest.raises(BrokenTar, match=r"^x\.tar "):
