@@ -7,9 +7,11 @@ BOOTSTRAP ?= teacher
 RUN ?= runs/$(RECIPE)
 TEXT ?= okay i set a timer for ten minutes
 OPEN ?= 100
+SECONDS ?= 600
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install voices data train say eval test check format bench verify report clean
+.PHONY: help install voices data train say eval test check format bench verify repair report chaos fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -61,6 +63,15 @@ format: install ## Format the code
 
 verify: install ## Check every byte of out/
 	$(BIN)/speechmill verify $(OUT)
+
+repair: install ## Make anew what is damaged in out/, and verify it
+	$(BIN)/speechmill repair $(OUT)
+
+chaos: install ## Faults at random for SECONDS, then a count of those survived (SEED replays)
+	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: install ## Bytes made to mislead before every reader, for SECONDS
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 report: install ## Write the report of out/ again
 	$(BIN)/speechmill report $(OUT)

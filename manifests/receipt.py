@@ -63,7 +63,7 @@ class Receipt:
             value["files"] = tuple(FileEntry(**f) for f in value["files"])
             value["outcomes"] = tuple(Outcome.from_json(o) for o in value["outcomes"])
             return cls(**value)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise damaged(name, error) from None
 
 

@@ -6,6 +6,7 @@ A kind of recipe is a pydantic model and the folder of the recipes that are ship
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -14,6 +15,28 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 R = TypeVar("R", bound=BaseModel)
+MAX_BYTES = 1 << 20
+SHOWN = reprlib.Repr()
+SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 2, 120, 120
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)  # a date or a number that is none is a ValueError
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML. Aliases are refused: a few lines of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"an alias (*{event.anchor}) in line {event.start_mark.line + 1}; write the value out")
+        return super().compose_node(parent, index)
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class RecipeError(ValueError):
@@ -40,10 +63,12 @@ def find(recipe: str, folder: Path) -> Path:
 
 def read(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The mapping in a recipe file, with ``block.key=value`` overrides (values are YAML). Raises :class:`RecipeError`."""
+    if path.stat().st_size > MAX_BYTES:
+        raise RecipeError(f"{path}: larger than {MAX_BYTES} bytes: is it a recipe?")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        value = _yaml(path.read_text(encoding="utf-8")) or {}
+    except UNREADABLE as error:
+        raise RecipeError(f"{path}: not YAML: {_short(error)}") from None
     if not isinstance(value, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of blocks, this is a {type(value).__name__}")
     for assignment in overrides:
@@ -62,9 +87,9 @@ def _override(value: dict[str, Any], assignment: str) -> None:
         if not isinstance(place, dict | list):
             raise RecipeError(f"--set {assignment}: {block} is a value, not a block")
     try:
-        new = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {assignment}: not YAML: {' '.join(str(error).split())}") from None
+        new = _yaml(text)
+    except UNREADABLE as error:
+        raise RecipeError(f"--set {assignment[:200]}: not YAML: {_short(error)}") from None
     if isinstance(place, dict):
         place[key] = new
     else:
@@ -102,7 +127,9 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
     if kind == "union_tag_not_found":
         return f"{where}: {place}: say which kind with {fault['ctx']['discriminator']}"
     said = fault["ctx"]["error"] if kind == "value_error" else fault["msg"]
-    got = "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {fault['input']!r})"
+    got = (
+        "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {SHOWN.repr(fault['input'])})"
+    )
     return f"{where}: {place or 'recipe'}: {said}{got}"
 
 

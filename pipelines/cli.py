@@ -439,6 +439,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from manifests.receipt import ReceiptError
     from manifests.recipe import RecipeError
     from manifests.shards.reader import ShardError
+    from manifests.storage import OutsideRoot
     from pipelines.engine.run import RunFailed
     from pipelines.engine.stopping import Interrupted
     from pipelines.export.errors import ExportError
@@ -455,7 +456,7 @@ def _refusals() -> dict[type[BaseException], int]:
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
-        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE,
+        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
     }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def saved_files(files: Store, name: str) -> list[str]:
     state = f"{name}/state.json" if name else "state.json"
     try:
         listed = [f["filename"] for f in json.loads(files.read(state))["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadCell(f"{state} does not list the files of a saved dataset ({_first_line(error)})") from None
     if not all(isinstance(f, str) and "/" not in f and f != ".." for f in listed):
         raise BadCell(f"{state} names files outside its folder")
@@ -172,7 +172,7 @@ def features_of(schema: Any) -> Mapping[str, Any]:
     note = (schema.metadata or {}).get(b"huggingface")
     try:
         found = json.loads(note)["info"]["features"] if note else {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

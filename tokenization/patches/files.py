@@ -89,7 +89,7 @@ def load(data: bytes, settings: PatchesSettings) -> PatchesCodebook:
         book = PatchesCodebook(
             *(_array(header, arrays, n) for n in ARRAYS), encoding=meta["encoding"], facts=meta["facts"]
         )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise CodebookDamaged(f"the codebook cannot be read ({error}): {AGAIN}") from error
     wanted, found = settings.encoding(), dict(book.encoding)
     other = [f"{k} is {found.get(k)!r}, the recipe says {v!r}" for k, v in wanted.items() if found.get(k) != v]
