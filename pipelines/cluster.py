@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +56,8 @@ class Cluster:
             return
         options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": self._environment()}
         try:
-            ray.init(**self._where(), **options)
+            with _own_signals():
+                ray.init(**self._where(), **options)
         except Exception as error:  # Ray raises anything here: plain Exception where its processes are slow
             raise ClusterUnreachable(_refusal(self.settings.address, error)) from error
         self._started = self._ours = True
@@ -79,6 +84,19 @@ class Cluster:
 
             ray.shutdown()
             self._ours = self._started = False
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray's driver would end at once, where a run is to finish its units."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _refusal(address: str | None, error: Exception) -> str:
