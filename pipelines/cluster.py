@@ -69,7 +69,9 @@ class Cluster:
             _knock(address)
             return {"address": address}
         workers = self.settings.workers or os.cpu_count() or 1
-        return {"num_cpus": max(1, round(workers * self.settings.cpus_per_worker)), "include_dashboard": False}
+        cpus = max(1, round(workers * self.settings.cpus_per_worker))
+        # Without an address Ray would join whatever cluster was last started on this machine, be it there or not.
+        return {"address": "local", "num_cpus": cpus, "include_dashboard": False}
 
     def _environment(self) -> dict[str, Any]:
         """What workers find around them: variables and, where it is to be shipped, this code before any that is installed there."""

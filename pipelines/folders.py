@@ -15,7 +15,7 @@ def plan_folder(space: Workspace, manifest: str) -> str:
 
 def fit_folder(space: Workspace, plan: str) -> str:
     recipe, speech = space.recipe, space.recipe.speech
-    encoding = speech.encoding() if isinstance(speech, PatchesSettings) else speech.model_dump(mode="json")
+    encoding = speech.encoding() if isinstance(speech, PatchesSettings) else recipe.deciding()["speech"]
     blocks = [block.model_dump(mode="json") for block in (recipe.text, recipe.clean, recipe.split)]
     return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks, *_codec(space))
 

@@ -63,7 +63,7 @@ def test_recipes_name_the_tokenizer() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{}, {"name": "mimi"}, {"name": "patches", "codebok_size": 9}, {"name": "patches", "codebook_size": 70_000},
+    [{}, {"name": "mimi", "codebooks": 0}, {"name": "patches", "codebok_size": 9}, {"name": "patches", "codebook_size": 70_000},
      {"name": "patches", "sample_rate": 22_050}, {"name": "given", "vocab_size": 1}],
 )  # fmt: skip
 def test_recipes_that_make_no_sense_are_refused(bad: dict) -> None:
