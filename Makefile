@@ -49,7 +49,7 @@ eval: install ## Judge the talker of RUN on held-out sentences, into RUN/eval/in
 	$(BIN)/speechmill eval $(RUN) --open $(OPEN) $(foreach kind,ar mtp,$(if $(wildcard runs/demo-$(kind)),--$(kind) runs/demo-$(kind)))
 
 test: install voices ## Run all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install ## Lint, types, and the floors of the house
 	$(BIN)/ruff check .

@@ -51,8 +51,8 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
 
 def recipe(corpus: Path, speech: dict[str, Any]) -> Recipe:
     return parse({
-        "corpus": {"layout": "table", "root": str(corpus)}, "plan": {"unit_seconds": 4}, "text": {"vocab_size": 300},
-        "speech": speech, "run": {"workers": 0, "drain_seconds": 10},
+        "name": "corpus", "corpus": {"layout": "table", "root": str(corpus)}, "plan": {"unit_seconds": 4},
+        "text": {"vocab_size": 300}, "speech": speech, "run": {"workers": 0, "drain_seconds": 10},
     })  # fmt: skip
 
 
