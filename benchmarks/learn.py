@@ -1,4 +1,4 @@
-"""What makes the demo's talker learn: its recipe and variants of it, each in one process of one thread, at equal steps and batches.
+"""What makes a talker learn: the recipe `scratch` and variants of it, each in one process of one thread, at equal steps and batches.
 
     python benchmarks/learn.py DATASET [--steps N] [--only PART ...] [--at-once K]
 
@@ -87,7 +87,7 @@ class Learned:
 def learn(data: str, steps: int, folder: str, variant: Variant) -> Learned:
     """Train a variant in a process of its own. Raises CalledProcessError where it fails."""
     run = Path(folder) / variant.name.replace(" ", "-").replace(",", "")
-    command = [sys.executable, "-m", "pipelines.cli", "train", "demo", data, "-o", str(run), "--processes", "1"]
+    command = [sys.executable, "-m", "pipelines.cli", "train", "scratch", data, "-o", str(run), "--processes", "1"]
     command += variant.arguments(steps)
     root = sys.path[0]
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": root}

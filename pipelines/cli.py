@@ -120,7 +120,7 @@ def train(
     learns does not depend on the number of processes. Curves: tensorboard --logdir runs; figures: RUN/log.jsonl.
 
     Examples:  speechmill train demo out -o runs/demo
-               speechmill train demo out -o runs/wide --set talker.width=512 --set train.optimiser.lr=0.001
+               speechmill train scratch out -o runs/wide --set talker.width=512 --set train.optimiser.lr=0.001
                torchrun --nproc-per-node 8 -m pipelines.cli train paper /data/out -o /data/runs/paper
     """
     from manifests.training_recipe import load

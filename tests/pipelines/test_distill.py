@@ -20,7 +20,6 @@ from pipelines import distill
 from pipelines.data import Result, opened
 from pipelines.distill import Distillation, Round
 from pipelines.engine.stopping import Interrupted
-from pipelines.stages import s75_teacher
 from pipelines.train import run as train
 from pipelines.verify import verify
 from tests.small_corpus import write_corpus
@@ -272,7 +271,3 @@ def test_somebody_has_to_begin(out: Path, tmp_path: Path) -> None:
     nobody = parse_training(recipe(stages=[ISD]))
     with pytest.raises(RecipeError, match="nobody teaches the first round"):
         Distillation(nobody, str(out), str(tmp_path / "run"), 1)(QUIET)
-
-
-def test_processes_of_the_first_teacher_do_not_depend_on_the_machine() -> None:
-    assert s75_teacher.PROCESSES == 2
