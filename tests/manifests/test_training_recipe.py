@@ -24,6 +24,12 @@ def test_every_shipped_recipe_loads_by_its_name_and_says_what_it_is() -> None:
         assert (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
 
 
+@pytest.mark.parametrize("name", ["demo", "isd"])
+def test_what_starts_from_the_datasets_teacher_has_its_shape(name: str) -> None:
+    assert load(name).train.start == "teacher"
+    assert load(name).talker == load("teacher").talker
+
+
 def test_the_paper_is_one_recipe_away() -> None:
     paper = load("paper")
     assert (paper.talker.layers, paper.talker.block, paper.talker.anchors, paper.talker.conditioning) == (
