@@ -36,8 +36,10 @@ class Engine:
     def workers(self, stage: str) -> int:
         """Workers asked for, or one for each core of this machine; of a cluster that is joined, as many as its nodes have room for."""
         settings = self.settings.of(stage)
-        if self.settings.workers == 0 or settings.workers is not None:
-            return 0 if self.settings.workers == 0 else settings.workers or 0
+        if self.settings.workers == 0:  # no Ray at all, whatever a stage asks for
+            return 0
+        if settings.workers is not None:
+            return settings.workers
         if self.settings.address is None:
             return os.cpu_count() or 1
         self.ray_started()
