@@ -34,7 +34,7 @@ voices: ## With root on Debian, install the flite voices; else the packaged espe
 	  || echo "flite could not be installed; the demo is spoken by espeak-ng"; \
 	else echo "no flite here; the demo is spoken by espeak-ng (install flite for clearer voices)"; fi
 
-# A teacher is trained along the way, five minutes of the fourteen; make data BOOTSTRAP=tiny has one in half a minute.
+# A teacher is trained along the way, which takes some five minutes; make data BOOTSTRAP=tiny has one in half a minute.
 data: install voices ## Make the demo dataset in out/: speech in, verified token shards out
 	$(BIN)/speechmill data demo -o $(OUT) --set teach.bootstrap=$(BOOTSTRAP)
 
