@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -101,7 +101,6 @@ def test_no_position_is_told_a_state_of_a_later_turn() -> None:
     assert index.tolist() == [[1] * 4 + [3] * 4 + [5] * 4]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 40 * GRAIN), min_size=3, max_size=3), st.lists(st.integers(0, 2), max_size=12), st.data()
 )
