@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MOST = (
     4  # processes on a machine without GPUs, unless asked for more: each holds a talker and reads its share of a batch
 )
 LOOK_EVERY = 0.2  # seconds between looks at the signals
+LAST_WORDS = 10.0  # seconds for a rank to say why it went, once another has missed it
 
 
 def run(job: Job, processes: int | None, address: str | None, console: Console) -> Outcome:
@@ -166,9 +168,27 @@ def _outcome(members: list[Member], stopping: Stopping, ask: Callable[[], None])
             rank = open_pipes.pop(pipe)  # pyright: ignore[reportArgumentType]
             said = _said(pipe, rank)  # pyright: ignore[reportArgumentType]
             if isinstance(said, BaseException):
-                raise said
+                raise _cause(said, open_pipes)
             outcomes[rank] = said
     return outcomes[0]
+
+
+def _cause(said: BaseException, others: dict[Connection, int]) -> BaseException:
+    """What went wrong first: a rank that lost its peer is often heard before the peer that says why it went."""
+    deadline = time.monotonic() + LAST_WORDS
+    while _missed_a_peer(said) and others:
+        ready = wait(list(others), max(deadline - time.monotonic(), 0))
+        if not ready:
+            break
+        for pipe in ready:
+            other = _said(pipe, others.pop(pipe))  # pyright: ignore[reportArgumentType]
+            said = other if isinstance(other, BaseException) else said
+    return said
+
+
+def _missed_a_peer(error: BaseException) -> bool:
+    """Gloo has no type of its own for that."""
+    return type(error) is RuntimeError or isinstance(error, torch.distributed.DistError)
 
 
 def _said(pipe: Connection, rank: int) -> Outcome | BaseException:

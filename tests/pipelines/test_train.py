@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,14 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines import cli
+from pipelines import train as starting
+from pipelines.engine.contract import RunFailed
+from pipelines.engine.stopping import Stopping
 from pipelines.train import vectors_of
 from tests.pipelines.finished import make_dataset
 from tests.pipelines.test_cli import refused
 from training.checkpoint import FOLDER
+from training.errors import RowsError
 from training.loading import load_talker
 from training.start import spread
 
@@ -178,3 +184,44 @@ def test_a_damaged_checkpoint_is_named_and_training_goes_on_from_the_one_before(
     assert done.exit_code == 0
     assert "damaged checkpoint passed over" in done.output
     assert load_talker(mine)[1]["step"] == 4
+
+
+# Several ranks
+
+
+class NoMember:
+    """A process that is only heard of."""
+
+    def __init__(self) -> None:
+        self.pipe, self.theirs = multiprocessing.Pipe(duplex=False)
+
+
+def outcome_of(members: list[NoMember]) -> None:
+    with Stopping(0) as stopping:
+        starting._outcome(members, stopping, lambda: None)  # type: ignore[arg-type]
+
+
+def test_what_went_wrong_is_said_by_the_rank_that_met_it_not_by_the_one_that_missed_its_peer() -> None:
+    """Under load the word of the second may come long before that of the first."""
+    members = [NoMember(), NoMember()]
+    members[0].theirs.send(RuntimeError("Connection closed by peer"))
+    later = threading.Timer(0.5, members[1].theirs.send, [RowsError("u0030.speech.npy: damaged")])
+    later.start()
+    with pytest.raises(RowsError, match=r"u0030\.speech\.npy"):
+        outcome_of(members)
+
+
+def test_a_rank_that_died_without_a_word_is_the_cause_as_well() -> None:
+    members = [NoMember(), NoMember()]
+    members[0].theirs.send(RuntimeError("Connection closed by peer"))
+    members[1].theirs.close()
+    with pytest.raises(RunFailed, match="rank 1 died"):
+        outcome_of(members)
+
+
+def test_where_nobody_says_more_the_missing_peer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "LAST_WORDS", 0.1)
+    members = [NoMember(), NoMember()]
+    members[0].theirs.send(RuntimeError("Connection closed by peer"))
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        outcome_of(members)
