@@ -50,7 +50,7 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
-                if tar.offset <= info.offset:  # of a negative size: the reader would go round for ever
+                if info.size < 0 or tar.offset <= info.offset:  # the reader would go round for ever, or backwards
                     raise tarfile.ReadError(f"{info.name!r} ends before it begins")
                 cast(Any, tar).members = []  # else the reader keeps every member it has seen
                 if info.isreg() and not info.issparse():

@@ -23,7 +23,7 @@ def scan(data: bytes | memoryview, name: str) -> Rows:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in tar:
-                if tar.offset <= member.offset:  # of a negative size: the reader would go round for ever
+                if member.size < 0 or tar.offset <= member.offset:  # the reader would go round for ever, or backwards
                     raise ShardError(f"{name}: {member.name!r} ends before it begins")
                 if not member.isreg():
                     raise ShardError(f"{name}: {member.name!r} is not a plain file")

@@ -177,10 +177,14 @@ def published(folder: Path, tar: bytes, index: bytes) -> Shard:
     return Shard(Store(str(folder)), "s")
 
 
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, b"Z"])
-def test_a_member_of_negative_size_ends_the_tar_and_no_reader_goes_round_for_ever(kind: bytes) -> None:
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(kind, size) for kind in (tarfile.REGTYPE, b"Z") for size in (-1, -511, -512, -1024)] + [(tarfile.GNUTYPE_SPARSE, -512)],
+)  # fmt: skip
+def test_a_member_of_negative_size_ends_the_tar_and_no_reader_goes_round_for_ever(kind: bytes, size: int) -> None:
     header = bytearray(tarfile.TarInfo("a.json").tobuf(tarfile.GNU_FORMAT))
-    header[124:136], header[156:157], header[148:156] = b"\xff" * 10 + b"\xfe\x00", kind, b" " * 8  # base 256: -512
+    header[124:136] = size.to_bytes(12, "big", signed=True)  # base 256, as GNU tar writes what octal cannot
+    header[156:157], header[148:156] = kind, b" " * 8
     header[483:495] = b"00000001000\0"  # what a sparse file says it holds
     header[148:156] = b"%06o\0 " % sum(header)
     data = PACKED.tar[: 2 * BLOCK] + bytes(header) + bytes(1024)  # -512 leads back to what was read before
