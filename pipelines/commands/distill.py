@@ -1,0 +1,44 @@
+"""``speechmill distill`` on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import OutArg, SetOpt, console
+
+
+def distill(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A training recipe whose stages learn from a record (isd, or the path of a YAML file)."),
+    ] = "isd",
+    dataset: OutArg = "out",
+    run: Annotated[
+        str | None, typer.Option("--out", "-o", help="Folder of the rounds; empty: runs/NAME, by the recipe's name.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Run that teaches the first round; empty: where the recipe starts from.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Each student teaches the next round.")] = 1,
+    halve: Annotated[bool, typer.Option(help="Half the teacher's iterations from round to round.")] = True,
+    overrides: SetOpt = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="As of `speechmill train`.")] = None,
+) -> None:
+    """Distil a talker into itself: teach the dataset, train on what was taught, and again.
+
+    Killed at any point, the same command goes on; finished rounds (RUN/distill.json) are not done again. Round N lies in RUN/round-N.
+
+    Examples:  speechmill distill isd out -o runs/isd --teacher runs/demo --rounds 2
+    """
+    from manifests.training_recipe import load
+    from pipelines.distill import Distillation
+
+    resolved, told = load(recipe, overrides or []), console()
+    made = Distillation(resolved, dataset, run or f"runs/{resolved.name}", rounds, teacher, halve)
+    for number, found in enumerate(made(told, processes), 1):
+        figures = "".join(f", {name} {value:.4f}" for name, value in found.figures.items())
+        told.print(
+            f"round {number}: {found.iterations} iterations{figures}; talker: {made.student(number)}", soft_wrap=True
+        )

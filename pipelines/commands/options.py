@@ -1,0 +1,42 @@
+"""What several commands share: arguments, exit codes, the console and the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+FAULTS, USAGE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
+
+RecipeArg = Annotated[
+    str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")
+]
+OutOpt = Annotated[str, typer.Option("--out", "-o", help="Output root: a folder or an fsspec URL.")]
+SetOpt = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one value, as in --set corpus.root=/data (repeatable).")
+]
+OutArg = Annotated[str, typer.Argument(help="The output root of `speechmill data`.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
+
+
+def console() -> Console:
+    """What people are told, beside what a command prints."""
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    with Progress(console=console(), transient=True, disable=not sys.stderr.isatty()) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, of: int) -> None:
+            tasks.setdefault(what, shown.add_task(what) if what not in tasks else tasks[what])
+            shown.update(tasks[what], completed=done, total=of or None)
+
+        yield show

@@ -1,0 +1,44 @@
+"""``speechmill say`` on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import console
+
+
+def say(
+    text: Annotated[str, typer.Argument(help="What to say, spelled as in the texts of the dataset.")],
+    run: Annotated[str, typer.Option(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")
+    ] = "out.wav",
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps of each block.")] = 4,
+    decoder: Annotated[str | None, typer.Option(help="block, ar or mtp; empty: what the run was trained for.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Order in which a block is revealed (even, pmi, left_to_right, ...); of mtp: which guesses are kept."
+        ),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write sound block by block, and say when the first left.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest codes.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of draws, where the temperature is above 0.")] = 0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")
+    ] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
+) -> None:
+    """Let a trained talker say a text.
+
+    Examples:  speechmill say "turn on the kitchen lights" --run runs/demo --steps 4 -o out.wav
+               speechmill say "turn on the kitchen lights" --stream -o - | aplay -f S16_LE -r 16000
+    """
+    from pipelines.say import say_into
+    from pipelines.voice.voice import Manner
+
+    say_into(run, text, Manner(decoder, steps, policy, temperature, seed, max_seconds), out, stream, console(), threads)
