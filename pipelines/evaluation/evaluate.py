@@ -106,16 +106,16 @@ class Evaluation:
     def rows(self) -> list[Row]:
         """Recordings, the codec, then every system: said and timed, not heard yet."""
         torch.set_num_threads(self.asked.threads)
-        return [*self._ceilings(), *(self._row(system) for system in self.systems)]
+        return [*self.ceilings(), *(self._row(system) for system in self.systems)]
 
-    def _ceilings(self) -> list[Row]:
+    def ceilings(self) -> list[Row]:
         """The most that can be understood: recordings, and recordings through the codec."""
         recorded, data = self.recorded, self.dataset.store.root
         if not recorded:
             return []
         codes = [s.codes_FQ for s in recorded if s.codes_FQ is not None]
         originals = [Sound(f"{s.sound}:{s.key}", data=data, key=str(s.key)) for s in recorded]
-        again = Row("codec", "codec", recorded, [self._sound(c) for c in codes], measures.of_codes(codes, codes))
+        again = Row("codec", "codec", recorded, [self.sound(c) for c in codes], measures.of_codes(codes, codes))
         return [Row("recordings", "recordings", recorded, originals, {}), again]
 
     def _row(self, system: System) -> Row:
@@ -133,9 +133,9 @@ class Evaluation:
             "run": str(system.voice.run), "step": system.voice.facts["step"], "parameters": system.voice.talker.parameters_count,
             "decoder": {"steps": system.manner.steps if system.kind == "block" else None, "policy": system.manner.policy},
         }  # fmt: skip
-        return Row(system.name, system.kind, self.sentences, [self._sound(c) for c in said.codes], figures)
+        return Row(system.name, system.kind, self.sentences, [self.sound(c) for c in said.codes], figures)
 
-    def _sound(self, codes: Any) -> Sound:
+    def sound(self, codes: Any) -> Sound:
         parts = self.voice.parts
         return sound_of(codes, parts.facts.speech, parts.speech.spec.checksum)
 

@@ -1,0 +1,322 @@
+"""The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM tables 3 and 4).
+
+    python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...]
+
+All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2).
+Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
+given as many steps as fit the time of the teacher's (``same time``). Every arm is trained once for each seed and judged by ``speechmill eval`` on the same held-out
+sentences, which nothing was chosen by. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is.
+
+Rates are means over seeds, with 95 % intervals by resampling sentences. Differences are paired: the same sentences, the same resampling.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its tokenize.py would hide Python's own
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.evaluate import Evaluation
+    from pipelines.evaluation.rows import Row
+
+Figures = dict[str, Any]
+STEPS = (1, 2, 4, 8, 16)
+RESAMPLES = 2000
+TEACHES_IN, TAU, ALPHA = 4, 2.0, 0.7  # the paper's
+LEARNING_RATE = 0.001
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on. ``alpha`` is the weight of the teacher's word, None where nobody teaches; ``like`` an arm whose time it is given."""
+
+    name: str
+    layout: str
+    masks: str
+    alpha: float | None = None
+    like: str | None = None
+
+    @property
+    def folder(self) -> str:
+        return self.name.replace(", ", "-").replace(" ", "-").replace(".", "")
+
+    def stage(self, steps: int) -> dict[str, Any]:
+        stage: dict[str, Any] = {"name": "arm", "layout": self.layout, "masks": self.masks, "steps": steps}
+        if self.alpha is None:
+            return stage
+        taught = {"alpha": self.alpha, "tau": TAU, "iterations": TEACHES_IN}
+        return {**stage, "loss": "distillation", "distillation": taught}
+
+
+def arms() -> tuple[Arm, ...]:
+    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too."""
+    found = []
+    for layout, short in (("two_stream", "two"), ("single_stream", "one")):
+        for masks in ("bernoulli", "hierarchical"):
+            taught = Arm(f"{short}, {masks}, ISD", layout, masks, ALPHA)
+            found += [Arm(f"{short}, {masks}", layout, masks), taught]
+            found.append(Arm(f"{short}, {masks}, same time", layout, masks, like=taught.name))
+    weights = [Arm(f"two, hierarchical, ISD alpha {a}", "two_stream", "hierarchical", a) for a in (0.5, 0.9)]
+    return (*found, *weights)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where everything lies, and how much of it there is to be."""
+
+    data: str
+    out: Path
+    base: int
+    steps: int
+    sentences: int
+    console: Console
+
+    def call(self, said: Path, *command: str) -> None:
+        """One `speechmill` command in a process of one thread. Raises CalledProcessError, with what it said."""
+        alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": sys.path[0]}
+        said.parent.mkdir(parents=True, exist_ok=True)
+        with said.open("a") as file:
+            line = [sys.executable, "-m", "pipelines.cli", *command]
+            done = subprocess.run(line, env=os.environ | alone, stdout=file, stderr=file, check=False)
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, line, said.read_text()[-2000:])
+
+    def train(self, run: Path, start: str, seed: int, stage: dict[str, Any]) -> None:
+        values = {
+            "train.start": start, "train.seed": seed, "train.stages": [stage], "train.optimiser.lr": LEARNING_RATE,
+            "train.validation.every": stage["steps"], "train.checkpoint_every": 100, "train.keep": 1,
+        }  # fmt: skip
+        sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+        self.call(run.parent / f"{run.name}.txt", "train", "isd", self.data, "-o", str(run), "--processes", "1", *sets)
+
+    def base_of(self, layout: str) -> Path:
+        return self.out / f"base-{layout}"
+
+    def make_base(self, layout: str) -> None:
+        stage = {"name": "base", "layout": layout, "masks": "bernoulli", "copies": 2, "steps": self.base}
+        self.train(self.base_of(layout), "teacher", 0, stage)
+        self.judge(self.base_of(layout))
+
+    def judge(self, run: Path) -> None:
+        wanted = [
+            "--sentences",
+            str(self.sentences),
+            "--steps",
+            ",".join(map(str, STEPS)),
+            "--open",
+            "0",
+            "--timed",
+            "10",
+        ]
+        if not (run / "eval" / "eval.json").exists():
+            self.call(run.parent / f"{run.name}.txt", "eval", str(run), "--data", self.data, "--workers", "0", *wanted)
+
+    def run_of(self, arm: Arm, seed: int) -> Path:
+        return self.out / arm.folder / f"seed-{seed}"
+
+    def carry_out(self, arm: Arm, seed: int, all_arms: Sequence[Arm]) -> None:
+        """Train and judge one arm with one seed."""
+        run, steps = self.run_of(arm, seed), self.steps
+        if arm.like is not None:
+            taught = next(a for a in all_arms if a.name == arm.like)
+            plain = replace(arm, name=arm.name.removesuffix(", same time"), like=None)
+            steps = round(steps * seconds_a_step(self.run_of(taught, 0)) / seconds_a_step(self.run_of(plain, 0)))
+        self.train(run, str(self.base_of(arm.layout)), seed, arm.stage(steps))
+        self.judge(run)
+        self.console.print(f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(rates([run]))}", soft_wrap=True)
+
+
+def seconds_a_step(run: Path) -> float:
+    """What a step took, the median over the run."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    return statistics.median((b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(steps))
+
+
+def errors(run: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(errors, words) of each held-out sentence, said in so many steps a block."""
+    from tokenization.recognisers.score import wer
+
+    rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
+    heard = next(r["heard"] for r in rows if r["kind"] == "block" and r["decoder"]["steps"] == steps)
+    words_N, errors_N = np.array(wer([h["said"] for h in heard], [h["grammar"] for h in heard]).each).T
+    return errors_N, words_N
+
+
+def resampled(runs: Sequence[Path], steps: int) -> np.ndarray:
+    """The word error rate over runs, then of every resampling of the sentences: the same sentences for the same number of them."""
+    each = [errors(run, steps) for run in runs]
+    errors_N, words_N = np.mean([e for e, _ in each], axis=0), each[0][1]
+    picks_RN = np.random.default_rng(0).integers(0, len(words_N), (RESAMPLES, len(words_N)))
+    all_N = np.arange(len(words_N))[None]
+    return np.concatenate([errors_N[p].sum(1) / words_N[p].sum(1) for p in (all_N, picks_RN)])
+
+
+def rates(runs: Sequence[Path]) -> dict[int, np.ndarray]:
+    return {steps: resampled(runs, steps) for steps in STEPS}
+
+
+def shown(rates_R: np.ndarray) -> str:
+    """The rate in per cent, with its interval."""
+    low, high = np.quantile(rates_R[1:], [0.025, 0.975])
+    return f"{100 * rates_R[0]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def shown_rates(found: dict[int, np.ndarray]) -> str:
+    return ", ".join(f"{100 * rates_R[0]:.1f} % @{steps}" for steps, rates_R in found.items())
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, as a difference of two rates that should lie under a limit."""
+
+    says: str
+    ours: tuple[str, int]
+    theirs: tuple[str, int]
+    factor: float = 1.0  # the first is to be no more than so many times the second
+
+    def verdict(self, found: dict[str, dict[int, np.ndarray]]) -> str | None:
+        """Holds, does not, or cannot be told; None where an arm is missing."""
+        (a, i), (b, j) = self.ours, self.theirs
+        if a not in found or b not in found:
+            return None
+        beyond_R = found[a][i] - self.factor * found[b][j]
+        low, high = np.quantile(beyond_R[1:], [0.025, 0.975])
+        word = "holds" if high < 0 else "does not hold" if low > 0 else "cannot be told"
+        return f"{word}: {shown(found[a][i])} against {shown(found[b][j])}"
+
+
+CLAIMS = (
+    Claim("ISD with hierarchical masks beats cross entropy with them, 1 step, equal steps", ("two, hierarchical, ISD", 1), ("two, hierarchical", 1)),
+    Claim("the same at equal time", ("two, hierarchical, ISD", 1), ("two, hierarchical, same time", 1)),
+    Claim("ISD beats cross entropy with Bernoulli masks, 1 step, equal steps", ("two, bernoulli, ISD", 1), ("two, bernoulli", 1)),
+    Claim("hierarchical masks beat Bernoulli ones under ISD, 1 step", ("two, hierarchical, ISD", 1), ("two, bernoulli, ISD", 1)),
+    Claim("the same, 4 steps", ("two, hierarchical, ISD", 4), ("two, bernoulli, ISD", 4)),
+    Claim("without a teacher hierarchical masks are worse than Bernoulli ones, 1 step", ("two, bernoulli", 1), ("two, hierarchical", 1)),
+    Claim("alpha 0.7 beats 0.9, 1 step", ("two, hierarchical, ISD", 1), ("two, hierarchical, ISD alpha 0.9", 1)),
+    Claim("in one stream: ISD with hierarchical masks beats cross entropy with them, 1 step", ("one, hierarchical, ISD", 1), ("one, hierarchical", 1)),
+    Claim("two streams beat one, ISD, hierarchical, 4 steps", ("two, hierarchical, ISD", 4), ("one, hierarchical, ISD", 4)),
+    Claim("after ISD one step has at most 20 % more word errors than sixteen", ("two, hierarchical, ISD", 1), ("two, hierarchical, ISD", 16), 1.2),
+    Claim("after ISD four steps have at most 5 % more word errors than sixteen", ("two, hierarchical, ISD", 4), ("two, hierarchical, ISD", 16), 1.05),
+)  # fmt: skip
+
+
+def finished(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[str, list[Path]]:
+    """Runs that were judged, by what they are."""
+    runs = {f"base, {layout}": [desk.base_of(layout)] for layout in sorted({a.layout for a in chosen})}
+    runs |= {arm.name: [desk.run_of(arm, seed) for seed in range(seeds)] for arm in chosen}
+    there = {name: [run for run in some if (run / "eval" / "eval.json").exists()] for name, some in runs.items()}
+    return {name: some for name, some in there.items() if some}
+
+
+def table(runs: dict[str, list[Path]]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows) of what is finished."""
+    rows = []
+    for name, some in runs.items():
+        last = json.loads((some[0] / "log.jsonl").read_text().splitlines()[-1])
+        facts = [f"{last['step']}", f"{seconds_a_step(some[0]):.2f}", str(len(some))]
+        rows.append([name, *facts, *(shown(rates_R) for rates_R in rates(some).values())])
+    return ["arm", "steps", "s a step", "seeds", *(f"WER % @{steps}" for steps in STEPS)], rows
+
+
+def publish(desk: Desk, chosen: Sequence[Arm], seeds: int) -> None:
+    """Print the table and the claims, and write them with a page to hear."""
+    runs = finished(desk, chosen, seeds)
+    headings, rows = table(runs)
+    found = {name: rates(some) for name, some in runs.items()}
+    verdicts = [(claim.says, verdict) for claim in CLAIMS if (verdict := claim.verdict(found))]
+    lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
+    text = "\n".join([*lines, "", *(f"- {says}: **{verdict}**" for says, verdict in verdicts)]) + "\n"
+    (desk.out / "table.md").write_text(text)
+    (desk.out / "index.html").write_bytes(page(desk, runs))
+    printed = Table(*headings)
+    for row in rows:
+        printed.add_row(*row)
+    desk.console.print(printed)
+    for says, verdict in verdicts:
+        desk.console.print(f"{says}: {verdict}", soft_wrap=True)
+
+
+def page(desk: Desk, runs: dict[str, list[Path]]) -> bytes:
+    """All figures of the first seed of every arm, and a few sentences by each of them."""
+    from pipelines.evaluation.page import write_page
+    from pipelines.evaluation.plot import draw
+
+    judged = {name: json.loads((some[0] / "eval" / "eval.json").read_text()) for name, some in runs.items()}
+    about = next(iter(judged.values()))
+    figures = [row for row in about["rows"] if row["kind"] != "block"]
+    for name, value in judged.items():
+        blocks = [row for row in value["rows"] if row["kind"] == "block"]
+        figures += [
+            {**row, "name": f"{name}: {row['name']}", "decoder": {**row["decoder"], "policy": name}} for row in blocks
+        ]
+    value = {**about, "rows": figures, "about": {**about["about"], "run": "the paper's ablation"}}
+    opened = {name: opened_for(desk, some[0]) for name, some in runs.items()}
+    first = next(iter(opened.values()))
+    tracks = [*first.ceilings(), *(row for name, one in opened.items() for row in said(name, one))]
+    return write_page(value, draw(value), tracks, first.voice.parts.speech)
+
+
+def opened_for(desk: Desk, run: Path) -> Evaluation:
+    """A run and the sentences that its page lets hear."""
+    from pipelines.evaluation.evaluate import Asked, Evaluation
+    from pipelines.evaluation.page import EXAMPLES
+
+    return Evaluation.open(Asked(str(run), data=desk.data, sentences=EXAMPLES, steps=(1, 4)), desk.console)
+
+
+def said(name: str, opened: Evaluation) -> list[Row]:
+    """Sound of the sentences by every way of decoding."""
+    from pipelines.evaluation.rows import Row
+    from pipelines.evaluation.speaking import spoken
+
+    rows = []
+    for system in opened.systems:
+        sounds = [opened.sound(codes_FQ) for codes_FQ in spoken(system, opened.texts, len(opened.texts)).codes]
+        rows.append(Row(f"{name}: {system.name}", "block", opened.sentences, sounds, {}))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("-o", "--out", default="runs/ablation")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--base", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--sentences", type=int, default=300)
+    parser.add_argument("--only", nargs="+", metavar="PART", help="arms with one of these in their name")
+    parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    console = Console()
+    desk = Desk(
+        os.path.abspath(asked.data), Path(asked.out).absolute(), asked.base, asked.steps, asked.sentences, console
+    )
+    chosen = [a for a in arms() if not asked.only or any(part in a.name for part in asked.only)]
+    with ThreadPoolExecutor(asked.at_once) as pool:
+        list(pool.map(desk.make_base, sorted({arm.layout for arm in chosen})))
+        for seed in range(asked.seeds):  # a seed is whole before the next one begins
+            for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
+                list(pool.map(lambda arm, seed=seed: desk.carry_out(arm, seed, arms()), part))
+            publish(desk, chosen, asked.seeds)
+
+
+if __name__ == "__main__":
+    main()
