@@ -30,13 +30,17 @@ ROWS, BATCHES = hash_key("order of rows"), hash_key("order of batches")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest, and their text (ids, the last one <eos>); what a teacher said of them, where that was recorded."""
+    """Rows padded to the longest, and their text (ids, the last one <eos>); what a teacher said of them, where that was recorded.
+
+    ``step`` is that of the stage: what a layout does otherwise from step to step depends on it.
+    """
 
     keys: tuple[str, ...]
     noised: Noised
     text_NS: Tensor
     states_N: Tensor
     targets: Targets | None = None
+    step: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -155,7 +159,7 @@ class Stage:
     def parts(self, step: int, share: Share) -> list[Batch]:
         """What this share learns from in a step of the stage. Epoch e sees views e C ... e C + C - 1 of the set, in turn."""
         epoch, rows = self.order.at(step)
-        return [self.batch(part, epoch) for part in share.deal(rows)]
+        return [replace(self.batch(part, epoch), step=step) for part in share.deal(rows)]
 
     def batch(self, rows: Sequence[int] | npt.NDArray[np.int64], epoch: int = 0) -> Batch:
         reader, masks = self.reader, self.masks

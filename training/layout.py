@@ -154,12 +154,13 @@ class Anchored:
     ahead: int = 3
     stride: int = 4
     causal: bool = True
+    offset: int = 0
 
-    def __call__(self, x: Noised, clock: Clock, vocabulary: Vocabulary, offset: int = 0) -> Rows:
+    def __call__(self, x: Noised, clock: Clock, vocabulary: Vocabulary) -> Rows:
         base, length, q = autoregressive(x, clock, vocabulary), x.codes_NLQ.shape[1], x.codes_NLQ.shape[2]
         device = x.codes_NLQ.device
         anchors_W = torch.arange(
-            offset % self.stride, max(length - self.ahead, 0), self.stride, dtype=torch.int32, device=device
+            self.offset % self.stride, max(length - self.ahead, 0), self.stride, dtype=torch.int32, device=device
         )
         masks_T = (anchors_W[:, None] + torch.arange(1, self.ahead + 1, dtype=torch.int32, device=device)).flatten()
         meta = window(masks_T, self.ahead, clock, self.causal).padded(x.valid_NL[:, masks_T.long()])
@@ -189,3 +190,9 @@ LAYOUTS: dict[str, Layout] = {
     "autoregressive": autoregressive,
     "anchored": Anchored(),
 }
+
+
+def layout_of(name: str, step: int = 0) -> Layout:
+    """A layout by name. Windows of ``anchored`` begin one position later from step to step: guesses that are tested go on from any place."""
+    found = LAYOUTS[name]
+    return replace(found, offset=step % found.stride) if isinstance(found, Anchored) else found

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manifests.settings.train import StageSettings
 from training.batches import Batch
-from training.layout import LAYOUTS, Noised, Rows, in_blocks
+from training.layout import Noised, Rows, in_blocks, layout_of
 from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
 from training.talker import Talker
 from training.taught import Taught, Teaching
@@ -81,7 +81,7 @@ def asked(
 ) -> Asked:  # fmt: skip
     """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
     x = batch.noised
-    rows = LAYOUTS[layout](x, talker.clock, talker.vocabulary)
+    rows = layout_of(layout, batch.step)(x, talker.clock, talker.vocabulary)
     if block is not None:
         rows = in_blocks(rows, block)
     again = len(rows.ids_NTQ) // len(batch)  # a layout may make several rows of an utterance

@@ -53,7 +53,12 @@ def _rows(batch: Batch) -> Iterator[tuple[str, tuple[bytes, ...]]]:
     for i, key in enumerate(batch.keys):
         own, states = int(x.valid_NL[i].sum()), int(batch.states_N[i])
         parts = (x.codes_NLQ[i, :own], x.ids_NCLQ[i, :, :own], x.masked_NCLQ[i, :, :own], batch.text_NS[i, :states])
-        yield key, tuple(part.contiguous().numpy().tobytes() for part in parts)
+        yield key, (str(batch.step).encode(), *(part.contiguous().numpy().tobytes() for part in parts))
+
+
+def test_a_batch_knows_its_step_of_the_stage(dataset: Dataset) -> None:
+    steps = [{batch.step for batch in parts} for parts in course(dataset, Share(0, 1, 2)).ahead(0, 0)]
+    assert steps == [{step} for length in (9, 9, 3) for step in range(length)]
 
 
 @pytest.mark.parametrize(("ranks", "parts"), [(1, 3), (2, 1), (2, 2), (4, 1)])

@@ -15,6 +15,7 @@ from training.layout import (
     autoregressive,
     frames,
     in_blocks,
+    layout_of,
     single_stream,
     speech,
     text,
@@ -97,7 +98,7 @@ def test_autoregressive_rows_run_one_frame_behind() -> None:
 def test_anchored_windows(offset: int, causal: bool) -> None:
     """Windows of masks behind every stride-th position, each asked for the frames after that position's own."""
     x = utterances()
-    rows = Anchored(3, 4, causal)(x, CLOCK, V, offset)
+    rows = Anchored(3, 4, causal, offset)(x, CLOCK, V)
     plain = autoregressive(x, CLOCK, V)
     assert torch.equal(rows.ids_NTQ[:, :12], plain.ids_NTQ)
     anchors = [a for a in range(12) if a % 4 == offset and a + 3 < 12]
@@ -151,3 +152,21 @@ def test_layouts_by_name() -> None:
         assert rows.ids_NTQ.shape[1] == len(rows.meta), name
         assert rows.ids_NTQ[:, rows.wanted].shape == rows.targets_NPQ.shape == rows.loss_NPQ.shape, name
         assert not rows.loss_NPQ[~rows.meta.valid_NT[:, rows.wanted]].any(), name
+
+
+def test_windows_of_steps_that_follow_each_other_begin_at_every_place() -> None:
+    x = utterances()
+    begun = [
+        {int(b) for b in column(layout_of("anchored", step)(x, CLOCK, V).meta, "block_NT")[x.codes_NLQ.shape[1] :]}
+        for step in range(4)
+    ]
+    assert begun[0] == {
+        int(b) for b in column(LAYOUTS["anchored"](x, CLOCK, V).meta, "block_NT")[x.codes_NLQ.shape[1] :]
+    }
+    assert all(a.isdisjoint(b) for i, a in enumerate(begun) for b in begun[:i])
+    last = x.codes_NLQ.shape[1] - 3  # a window ends inside the utterance
+    assert set().union(*begun) == set(range(1, last + 1))
+
+
+def test_other_layouts_are_the_same_in_every_step() -> None:
+    assert all(layout_of(name, 5) is layout for name, layout in LAYOUTS.items() if name != "anchored")
