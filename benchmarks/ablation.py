@@ -25,6 +25,7 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ class Desk:
         values = {
             "train.start": start, "train.seed": seed, "train.stages": [stage], "train.optimiser.lr": LEARNING_RATE,
             "train.validation.every": stage["steps"], "train.checkpoint_every": 100, "train.keep": 1,
+            "train.log_every": max(min(10, stage["steps"] // 4), 1),
         }  # fmt: skip
         sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
         self.call(run.parent / f"{run.name}.txt", "train", "isd", self.data, "-o", str(run), "--processes", "1", *sets)
@@ -131,16 +133,28 @@ class Desk:
     def run_of(self, arm: Arm, seed: int) -> Path:
         return self.out / arm.folder / f"seed-{seed}"
 
-    def carry_out(self, arm: Arm, seed: int, all_arms: Sequence[Arm]) -> None:
+    def carry_out(self, arm: Arm, seed: int) -> None:
         """Train and judge one arm with one seed."""
         run, steps = self.run_of(arm, seed), self.steps
         if arm.like is not None:
-            taught = next(a for a in all_arms if a.name == arm.like)
-            plain = replace(arm, name=arm.name.removesuffix(", same time"), like=None)
+            taught, plain = needed(arm)
             steps = round(steps * seconds_a_step(self.run_of(taught, 0)) / seconds_a_step(self.run_of(plain, 0)))
         self.train(run, str(self.base_of(arm.layout)), seed, arm.stage(steps))
         self.judge(run)
         self.console.print(f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(rates([run]))}", soft_wrap=True)
+
+
+def needed(arm: Arm) -> tuple[Arm, Arm]:
+    """Of an arm at another's time: that other one, and itself at equal steps."""
+    taught = next(a for a in arms() if a.name == arm.like)
+    return taught, replace(arm, name=arm.name.removesuffix(", same time"), like=None)
+
+
+def chosen_of(parts: Sequence[str] | None) -> list[Arm]:
+    """All arms, or those with one of ``parts`` in their name and what these need."""
+    wanted = [a for a in arms() if not parts or any(part in a.name for part in parts)]
+    names = {a.name for w in wanted for a in ((w,) if w.like is None else (w, *needed(w)))}
+    return [a for a in arms() if a.name in names]
 
 
 def seconds_a_step(run: Path) -> float:
@@ -309,12 +323,12 @@ def main() -> None:
     desk = Desk(
         os.path.abspath(asked.data), Path(asked.out).absolute(), asked.base, asked.steps, asked.sentences, console
     )
-    chosen = [a for a in arms() if not asked.only or any(part in a.name for part in asked.only)]
+    chosen = chosen_of(asked.only)
     with ThreadPoolExecutor(asked.at_once) as pool:
         list(pool.map(desk.make_base, sorted({arm.layout for arm in chosen})))
         for seed in range(asked.seeds):  # a seed is whole before the next one begins
             for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
-                list(pool.map(lambda arm, seed=seed: desk.carry_out(arm, seed, arms()), part))
+                list(pool.map(partial(desk.carry_out, seed=seed), part))
             publish(desk, chosen, asked.seeds)
 
 
