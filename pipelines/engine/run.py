@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from manifests.receipt import FOLDER, read_receipt
+from manifests.receipt import FOLDER
+from manifests.receipt_index import briefs
 from manifests.settings.run import RunSettings
 from manifests.storage import Store, sweep_attempts
 from pipelines.engine.actors import RayPool
@@ -51,7 +52,8 @@ class Engine:
         Raises :class:`RunFailed` when units failed, :class:`Interrupted` when stopped.
         """
         store = Store(job.folder)
-        todo = [unit for unit in job.units if read_receipt(store, unit.index) is None]
+        done = {brief.unit for brief in briefs(store, keep=True)}
+        todo = [unit for unit in job.units if unit.index not in done]
         if not todo:
             return 0
         sweep_attempts(store, "")
