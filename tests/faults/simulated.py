@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -195,6 +195,7 @@ class Actor:
         self.done = 0  # signs of life of tasks that are over
         draw = ray.draw
         self.speed = 1 / ray.rates.factor if draw.random() < ray.rates.slow else 1.0
+        ray.speeds.append(self.speed)
         self.execute = SimpleNamespace(remote=self._execute)
         self.pulse, self.recall = (_Method(what) for what in (self._pulse, self._recall))
 
@@ -346,8 +347,8 @@ class SimulatedRay:
 
     def __init__(self, rates: Rates, workers: int, seed: int) -> None:
         self.rates, self.seed, self.time, self.totals = rates, seed, Time(), Totals()
-        self.draw, self.killed = random.Random(seed), False
-        size = rates.node_workers
+        self.draw, self.killed, self.speeds = random.Random(seed), False, list[float]()
+        size, self.slots = rates.node_workers, workers
         self.cluster = [Node(f"node-{i}", min(size, workers - i * size)) for i in range(math.ceil(workers / size))]
         self.waiting: deque[Actor] = deque()
         for node in self.cluster:
@@ -486,17 +487,13 @@ def simulate(job: SimJob, workers: int, rates: Rates, seed: int, limit: int = 20
         try:
             with ray.driver():
                 engine.run(job)
-            return Ended(runs, ray.time.now, _ideal(job, workers, rates, ray), workers, ray.totals)
+            return Ended(runs, ray.time.now, _ideal(job, rates, ray), workers, ray.totals)
         except (DriverKilled, RunFailed):
             ray.time.until(ray.time.now + rates.down)
     raise AssertionError(f"not done after {limit} runs")
 
 
-def _ideal(job: SimJob, workers: int, rates: Rates, ray: SimulatedRay) -> float:
+def _ideal(job: SimJob, rates: Rates, ray: SimulatedRay) -> float:
+    """All units' work over the speed of the workers that were started first."""
     work = sum(rates.unit * math.exp(ray.noise(unit.index) * rates.spread) for unit in job.units)
-    speed = 1 - rates.slow + rates.slow / rates.factor
-    return work / (min(workers, len(job.units)) * speed)
-
-
-def without(rates: Rates, **changes: Any) -> Rates:
-    return replace(rates, **changes)
+    return work / sum(ray.speeds[: ray.slots])
