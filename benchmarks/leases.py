@@ -1,6 +1,6 @@
 """A thousand workers in simulated time: how much of them the engine keeps at work, and what failures cost.
 
-    python benchmarks/leases.py [--workers 1 10 100 1000] [--units-per-worker 40] [--seconds 60] [--chart docs/leases.svg]
+    python benchmarks/leases.py [--workers 1 10 100 1000] [--units-per-worker 20] [--seconds 60] [--chart docs/leases.svg]
     python benchmarks/leases.py --measure
 
 The engine, its leases, its pool and its commits are the real ones; Ray, nodes and time are simulated (``tests/faults/simulated.py``), and every message to Ray costs the
@@ -40,10 +40,8 @@ HOUR = 3600.0
 UTTERANCES = 16  # of a unit: fewer than in life, so that a run takes minutes
 USUALLY = 60.0  # seconds of a unit for which the chances of hanging and of poison are given
 AUDIO = 10.0  # hours of audio for each hour of one worker
-MESSAGE, WAIT = (
-    350e-6,
-    1.5e-6,
-)  # seconds of the driver for a message, and for each actor in a wait: what --measure found
+MESSAGE = 350e-6  # seconds of the driver for a message to Ray or an answer, as --measure found
+WAIT = 0.4e-6  # and for each actor, each time it waits
 
 CALM = Rates(slow=0.0, message=MESSAGE, wait=WAIT)
 USUAL = replace(
@@ -135,7 +133,7 @@ def chart(path: Path, scaled: Sequence[Run], sized: Sequence[Run]) -> None:
     mpl.rcParams.update({"svg.hashsalt": "leases", "svg.fonttype": "none", "font.size": 9})
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.1), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
     for axes, runs, across in ((left, scaled, "workers"), (right, sized, "seconds")):
         for weather in WEATHERS:
             points = [(getattr(r, across), r.ended.efficiency) for r in runs if r.weather == weather]
@@ -229,12 +227,13 @@ def _own(workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
-    parser.add_argument("--units-per-worker", type=int, default=40)
+    parser.add_argument("--units-per-worker", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=USUALLY, help="that a unit takes on a healthy worker")
     parser.add_argument(
-        "--unit-seconds", type=float, nargs="+", default=[5, 20, 60, 180, 600], help="the same, of the second table"
+        "--unit-seconds", type=float, nargs="+", default=[30, 60, 180, 600], help="the same, of the second table"
     )
-    parser.add_argument("--hours", type=float, default=3000.0, help="of audio in the second table")
+    parser.add_argument("--hours", type=float, default=2000.0, help="of audio in the second table")
+    parser.add_argument("--short", type=float, nargs="+", default=[1, 2, 5], help="the same, of the third table")
     parser.add_argument("--weather", nargs="+", default=list(WEATHERS), choices=list(WEATHERS))
     parser.add_argument("--chart", type=Path, help="where to draw the chart (SVG)")
     parser.add_argument("--measure", action="store_true", help="measure what the driver spends, and end")
@@ -252,6 +251,8 @@ def main() -> None:
     most, work = max(arguments.workers), arguments.hours * HOUR / AUDIO
     sized = [run(w, most, max(1, round(work / s)), s) for w in arguments.weather for s in arguments.unit_seconds]
     table(f"{arguments.hours:,.0f} hours in units of other lengths", sized, console)
+    short = [run("calm", most, most * arguments.units_per_worker // 2, s) for s in arguments.short]
+    table("Units so short that the driver has no time between them", short, console)
     if arguments.chart:
         chart(arguments.chart, scaled, sized)
 
