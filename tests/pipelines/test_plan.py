@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,3 +154,14 @@ def test_batches_hold_every_position_once_and_no_more_than_their_seconds_when_pa
     assert sorted(i for group in groups for i in group) == list(range(len(seconds)))
     for group in groups:
         assert len(group) == 1 or max(seconds[i] for i in group) * len(group) <= limit
+
+
+def test_a_plan_holds_a_small_part_of_its_manifest_at_a_time() -> None:
+    many = 4_000
+    lines = (line(f"u{n}", 1.0 + n % 5, f"{n // 2}", f"{n // 2} {'and so on ' * 30}") for n in range(many))
+    tracemalloc.start()
+    whole = sum(len(data) for _, data in planned(lines, PlanSettings(unit_seconds=300), Bounds(40_000, 6)))
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert whole > many * 600
+    assert held < whole / 2, f"{held} of {whole} bytes were held"
