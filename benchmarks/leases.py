@@ -135,9 +135,13 @@ def chart(path: Path, scaled: Sequence[Run], sized: Sequence[Run]) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
     for axes, runs, across in ((left, scaled, "workers"), (right, sized, "seconds")):
-        for weather in WEATHERS:
+        for number, weather in enumerate(WEATHERS):
             points = [(getattr(r, across), r.ended.efficiency) for r in runs if r.weather == weather]
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=1.2, label=weather)
+            if not points:
+                continue
+            axes.plot(
+                *zip(*points, strict=True), color=f"C{number}", marker="o", markersize=3.5, linewidth=1.2, label=weather
+            )
         axes.set_xscale("log")
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1.02)
@@ -230,7 +234,7 @@ def main() -> None:
     parser.add_argument("--units-per-worker", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=USUALLY, help="that a unit takes on a healthy worker")
     parser.add_argument(
-        "--unit-seconds", type=float, nargs="+", default=[30, 60, 180, 600], help="the same, of the second table"
+        "--unit-seconds", type=float, nargs="+", default=[60, 180, 600], help="the same, of the second table"
     )
     parser.add_argument("--hours", type=float, default=2000.0, help="of audio in the second table")
     parser.add_argument("--short", type=float, nargs="+", default=[1, 2, 5], help="the same, of the third table")
@@ -249,9 +253,14 @@ def main() -> None:
     ]
     table("More workers, as much more work", scaled, console)
     most, work = max(arguments.workers), arguments.hours * HOUR / AUDIO
-    sized = [run(w, most, max(1, round(work / s)), s) for w in arguments.weather for s in arguments.unit_seconds]
+    sized = [
+        run(w, most, max(1, round(work / s)), s)
+        for w in arguments.weather
+        if w != "calm"
+        for s in arguments.unit_seconds
+    ]
     table(f"{arguments.hours:,.0f} hours in units of other lengths", sized, console)
-    short = [run("calm", most, most * arguments.units_per_worker // 2, s) for s in arguments.short]
+    short = [run("calm", most, most * max(arguments.units_per_worker // 4, 1), s) for s in arguments.short]
     table("Units so short that the driver has no time between them", short, console)
     if arguments.chart:
         chart(arguments.chart, scaled, sized)

@@ -160,8 +160,8 @@ class Leases:
             return
         unit = task.unit.index
         self._deaths[unit] = self._deaths.get(unit, 0) + 1
-        if self._deaths[unit] < self.attempts:
-            self._queue.append(replace(task, attempt=task.attempt + 1))
+        if self._deaths[unit] < self.attempts:  # soon: a search takes long, and should not be what the run ends with
+            self._queue.appendleft(replace(task, attempt=task.attempt + 1))
         elif self._searches.get(unit, 0) >= MAX_SEARCHES:
             self.failed[unit] = f"killed its worker {self._deaths[unit]} times; no single utterance does: {reason[1]}"
         else:
