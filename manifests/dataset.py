@@ -19,6 +19,7 @@ from manifests.storage import Store
 
 NAME = "dataset.json"
 FORMAT = "speechmill-dataset/1"
+OPEN = 8192  # shards that are open at once: each is two maps, and Linux gives a process 65,530; three stages may be read together
 
 
 class DatasetError(ValueError):
@@ -63,8 +64,10 @@ class Samples:
         return self._ends[-1] if self._ends else 0
 
     def shard(self, number: int) -> Shard:
-        """The reader of shard ``number``, opened once."""
+        """The reader of shard ``number``: opened once, and again where :data:`OPEN` others were since."""
         if number not in self._open:
+            if len(self._open) >= OPEN:
+                del self._open[next(iter(self._open))]
             self._open[number] = Shard(self.store, self.shards[number]["name"].removesuffix(".tar"))
         return self._open[number]
 

@@ -53,10 +53,16 @@ class Ledger:
 
 def fold(planned: int, outcomes: Iterable[Outcome]) -> Ledger:
     """Count outcomes. Raises ValueError when more utterances ended than were planned: something was done twice."""
-    counts: dict[str, Counter[str]] = {"written": Counter(), "filtered": Counter(), "quarantined": Counter()}
+    counts: dict[str, Counter[str]] = {}
     for outcome in outcomes:
-        counts[outcome.status][outcome.reason or ""] += 1
-    ledger = Ledger(planned, counts["written"].total(), dict(counts["filtered"]), dict(counts["quarantined"]))
+        counts.setdefault(outcome.status, Counter())[outcome.reason or ""] += 1
+    return add_up(planned, counts)
+
+
+def add_up(planned: int, ends: Mapping[str, Mapping[str, int]]) -> Ledger:
+    """The ledger of counts by status and reason. Raises as :func:`fold` does."""
+    written = sum(ends.get("written", {}).values())
+    ledger = Ledger(planned, written, dict(ends.get("filtered", {})), dict(ends.get("quarantined", {})))
     if ledger.pending < 0:
         raise ValueError(f"{-ledger.pending} more utterances ended than the {planned} that were planned")
     return ledger

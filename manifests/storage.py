@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from manifests.patience import StorageFailed, patiently
 T = TypeVar("T")
 
 READ_AHEAD = 4 << 20  # bytes that an open remote file asks for at once
+COPIED = 1 << 20  # bytes that are copied at once
 PART = 16 << 20  # bytes of a part: S3 takes larger files in parts, each of which is tried again alone
 # One request is one try, bounded in time: trying again is done in one place (manifests/patience.py). Listings are asked for each time.
 S3 = {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}}}
@@ -108,15 +110,26 @@ class Store:
         Local: written and synced under an attempt-private name, then renamed. Object storage: one PUT, or a multipart upload that is
         completed at its end; both appear at once, and nothing is renamed.
         """
+        if self.is_local:
+            self._appear(name, lambda file: file.write(data))
+        else:
+            self._put(name, lambda fs, path, **parts: fs.pipe_file(path, data, **parts))
+
+    def publish_file(self, name: str, source: Path) -> None:
+        """As :meth:`publish`, of what lies in the local file ``source``: for more than memory should hold."""
+        if self.is_local:
+            with source.open("rb") as data:
+                self._appear(name, lambda file: shutil.copyfileobj(data, file, COPIED))
+        else:
+            self._put(name, lambda fs, path, **parts: fs.put_file(str(source), path, **parts))
+
+    def _appear(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         path = self.path(name)
-        if not self.is_local:
-            self._put(name, data)
-            return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         attempt = f"{path}.attempt-{uuid.uuid4().hex}"
         try:
             with open(attempt, "wb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(attempt, path)
@@ -124,10 +137,10 @@ class Store:
             Path(attempt).unlink(missing_ok=True)
             raise
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, request: Callable[..., Any]) -> None:
         parts = {"chunksize": PART} if self.protocol == "s3" else {}
         try:
-            self._ask(name, lambda fs, path: fs.pipe_file(path, data, **parts))
+            self._ask(name, lambda fs, path: request(fs, path, **parts))
         except (FileNotFoundError, PermissionError) as error:
             raise StorageFailed(
                 f"{self.root}/{name}: cannot be written ({error}); make the bucket, or mend its rights"

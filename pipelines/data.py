@@ -71,13 +71,15 @@ class DataRun:
 
     def planned(self, root: str, did: dict[str, int]) -> tuple[s20_ingest.Cuts, str, tuple[Unit, ...]]:
         """The manifest and the plan: (cuts, plan folder, units)."""
-        cuts = s20_ingest.ingest(self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events)
+        cuts = s20_ingest.ingest(
+            self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events, self.recipe.run.relist
+        )
         folder = plan_folder(self.space, cuts.sha256)
         store = self.space.store.sub(folder)
-        did["plan"] = int(s30_plan.read_plan(store) is None)
-        units = s30_plan.read_plan(store) or s30_plan.write_plan(
-            list(s20_ingest.cut_lines(self.space.cuts)), self.recipe.plan, store
-        )
+        units = s30_plan.read_plan(store)
+        did["plan"] = int(units is None)
+        if units is None:
+            units = s30_plan.write_plan(s20_ingest.cut_lines(self.space.cuts), self.recipe.plan, store)
         return cuts, folder, units
 
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:

@@ -6,6 +6,7 @@ what names a folder was damaged itself. Killed at any point, the same command (o
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -106,7 +107,11 @@ def _check_corpus(run: DataRun, records: Records) -> None:
     if cuts is not None and cuts.listing == listing:
         return
     promised = records.described.description["cuts"]["sha256"] if records.described else cuts and cuts.sha256
-    if promised and s20_ingest.read_corpus(corpus, root, listing, run.mapper)[0].sha256 != promised:
+    if not promised:
+        return
+    with tempfile.TemporaryFile() as packed:
+        found = s20_ingest.read_corpus(corpus, root, listing, run.mapper, packed)
+    if found.sha256 != promised:
         raise RepairError(
             f"the corpus at {root} has changed since the dataset was made of it: bring it back as it was, "
             "or run `speechmill data` to make a dataset of what it is now; nothing was removed"

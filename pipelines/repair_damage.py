@@ -113,11 +113,11 @@ def _inputs(records: Records) -> list[Fault]:
     """Faults of manifest, plan and fit."""
     subject, found = records.subject, Findings()
     if records.described is not None:
-        lines = None
+        whole = False
         with found.guard(f"{CUTS}/{MANIFEST}", ""):
-            lines = check_cuts(subject, found)
+            whole = check_cuts(subject, found)
         with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
-            check_plan(subject, lines, found)
+            check_plan(subject, whole, found)
     elif "plan" not in records.folders:
         found.add(f"{CUTS}/{RECEIPT}", "missing or damaged", "")
     else:
@@ -140,9 +140,9 @@ def _inputs_alone(records: Records, subject: Subject, found: Findings) -> None:
         return
     said = {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds}
     alone = Subject(subject.out, {**subject.description, "cuts": said}, subject.recipe)
-    lines = check_cuts(alone, found)
+    whole = check_cuts(alone, found)
     with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
-        check_plan(alone, lines, found)
+        check_plan(alone, whole, found)
 
 
 def _spoken(records: Records) -> list[Fault]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import orjson
 
 from manifests.dataset import DatasetError
-from manifests.fingerprint import sha256
 from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
@@ -19,7 +17,7 @@ from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folde
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
-from pipelines.verify_inputs import GZIP_HEAD, check_description
+from pipelines.verify_inputs import GZIP_HEAD, check_description, manifest_digest
 from pipelines.verify_subject import Subject
 from pipelines.workspace import Workspace
 
@@ -122,8 +120,8 @@ def _manifest(space: Workspace, described: Subject | None) -> str | None:
 
 
 def _packed_manifest(space: Workspace) -> str | None:
-    packed = space.cuts.read(MANIFEST)  # of no bytes at all gzip makes no bytes, and no complaint
-    return sha256(gzip.decompress(packed)) if packed[:10] == GZIP_HEAD else None
+    head, digest = manifest_digest(space.cuts)
+    return digest if head == GZIP_HEAD else None  # of no bytes at all gzip makes no bytes, and no complaint
 
 
 def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:

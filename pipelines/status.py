@@ -6,15 +6,18 @@ Receipts of a run that is under way come and go between two looks; what cannot b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from manifests.ahead import in_order
 from manifests.dataset import DatasetError, read_description
-from manifests.ledger import Ledger, Outcome, fold
-from manifests.receipt import FOLDER, Receipt, ReceiptError
+from manifests.ledger import Ledger, Outcome, add_up
+from manifests.receipt import FOLDER, Receipt, ReceiptError, read_receipt
+from manifests.receipt_index import UNIT, Brief, briefs
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s20_ingest import read_cuts
@@ -119,6 +122,29 @@ def _tables(status: Status) -> Iterator[Any]:
 
 
 @dataclass
+class Made:
+    """What the receipts of a stage add up to: units, seconds of their audio and of making them, ends of utterances, seconds by split."""
+
+    units: int = 0
+    seconds: float = 0.0
+    took: float = 0.0
+    ends: dict[str, Counter[str]] = field(default_factory=dict)
+    splits: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, made: Iterable[Brief], units: Sequence[Unit]) -> Made:
+        whole = cls()
+        for brief in made:
+            whole.units += 1
+            whole.took += brief.took
+            whole.seconds += units[brief.unit].seconds if units else 0.0
+            for status, reasons in brief.ends.items():
+                whole.ends.setdefault(status, Counter()).update(reasons)
+            whole.splits.update(brief.seconds)  # type: ignore[arg-type]  # seconds are floats
+        return whole
+
+
+@dataclass
 class _Look:
     """One look at an output root: its folders by stage, and what could not be read."""
 
@@ -135,11 +161,13 @@ class _Look:
                 self.faults.append(f"dataset.json: {error}")
         names = self.out.list()
         candidates = {s: [n for n in names if n.startswith(f"{s}-")] for s in STAGES if s not in named}
-        return {**{stage: max(found, key=self._newest) for stage, found in candidates.items() if found}, **named}
+        newest = {
+            s: found[0] if len(found) == 1 else max(found, key=self._newest) for s, found in candidates.items() if found
+        }
+        return {**newest, **named}
 
     def _newest(self, folder: str) -> float:
-        started = [float(r.made.get("started", 0.0)) for r in self.receipts(folder)]
-        return max(started, default=0.0)
+        return max((brief.started for brief in self.briefs(folder)), default=0.0)
 
     def plan(self, folder: str | None) -> tuple[Unit, ...] | None:
         if folder is None:
@@ -150,21 +178,17 @@ class _Look:
             self.faults.append(f"{folder}/plan.json: {error}")
             return None
 
-    def receipts(self, folder: str) -> Iterator[Receipt]:
-        """Every readable receipt of a stage's folder."""
-        store = self.out.sub(folder)
-        for name in store.list(FOLDER):
-            if not name.endswith(".json"):
-                continue
-            try:
-                yield Receipt.from_bytes(store.read(f"{FOLDER}/{name}"), f"{folder}/{FOLDER}/{name}")
-            except (ReceiptError, FileNotFoundError) as error:
-                if str(error) not in self.faults:
-                    self.faults.append(str(error))
+    def briefs(self, folder: str) -> Iterator[Brief]:
+        """Every readable receipt of a stage's folder, in short."""
+        return briefs(self.out.sub(folder), on_fault=self.fault)
 
-    def units_made(self, folder: str | None, units: tuple[Unit, ...]) -> list[Receipt]:
-        """The receipts of the plan's units in a stage's folder."""
-        return [r for r in self.receipts(folder) if r.unit < len(units)] if folder is not None else []
+    def fault(self, error: Exception) -> None:
+        if (said := str(error).removeprefix(f"{self.out.root.rstrip('/')}/")) not in self.faults:
+            self.faults.append(said)
+
+    def units_made(self, folder: str | None, units: tuple[Unit, ...]) -> Made:
+        """What the receipts of the plan's units in a stage's folder add up to."""
+        return Made.of((b for b in self.briefs(folder) if b.unit < len(units)) if folder is not None else (), units)
 
     def wants(self, stage: str, block: str, folders: Mapping[str, str], before: bool) -> bool:
         """Whether a stage is part of it: by what is there, else by a block of the run's recipe; ``before`` any run."""
@@ -213,38 +237,43 @@ def _side(
     return [_of_units(stage, folder, units or (), look.units_made(folder, units or ()))]
 
 
-def _ledger(look: _Look, units: tuple[Unit, ...] | None, made: list[Receipt]) -> Ledger | None:
+def _ledger(look: _Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger | None:
     """What has ended so far, against the plan; None before there is a plan."""
     if units is None:
         return None
     try:
-        return fold(sum(unit.count for unit in units), (o for receipt in made for o in receipt.outcomes))
+        return add_up(sum(unit.count for unit in units), made.ends)
     except ValueError as error:
         look.faults.append(f"ledger: {error}")
         return None
 
 
 def _fit(look: _Look, folder: str | None) -> StageStatus:
-    made = list(look.receipts(folder)) if folder else []
-    return StageStatus("fit", folder, 1, len(made), sum(float(r.made.get("seconds", 0.0)) for r in made))
+    made = Made.of(look.briefs(folder) if folder else (), ())
+    return StageStatus("fit", folder, 1, made.units, made.took)
 
 
-def _of_units(stage: str, folder: str | None, units: tuple[Unit, ...], made: list[Receipt]) -> StageStatus:
-    took = sum(float(r.made.get("seconds", 0.0)) for r in made)
-    return StageStatus(stage, folder, len(units), len(made), took, sum(units[r.unit].seconds for r in made))
+def _of_units(stage: str, folder: str | None, units: tuple[Unit, ...], made: Made) -> StageStatus:
+    return StageStatus(stage, folder, len(units), made.units, made.took, made.seconds)
 
 
-def _hours(made: list[Receipt]) -> dict[str, float]:
-    seconds: Counter[str] = Counter()
-    for receipt in made:
-        for split, amounts in receipt.facts.get("splits", {}).items():
-            seconds[split] += amounts.get("seconds", 0.0)  # type: ignore[assignment]  # seconds are floats
-    return {split: amount / 3600 for split, amount in seconds.items()}
+def _hours(made: Made) -> dict[str, float]:
+    return {split: amount / 3600 for split, amount in made.splits.items()}
 
 
 def quarantine(root: str) -> Iterator[Outcome]:
     """Every utterance that was filtered or quarantined so far, unit by unit in plan order: a fold over receipts."""
     look = _Look(Store(root), [])
     folder = look.folders().get("tokens")
-    for receipt in look.receipts(folder) if folder else ():
-        yield from (outcome for outcome in receipt.outcomes if outcome.status != "written")
+    store = look.out.sub(folder or "")
+    units = sorted(int(match[1]) for name in store.list(FOLDER) if (match := UNIT.fullmatch(name))) if folder else []
+    for receipt in in_order(partial(_receipt, store), units):
+        yield from (outcome for outcome in receipt.outcomes if outcome.status != "written") if receipt else ()
+
+
+def _receipt(store: Store, unit: int) -> Receipt | None:
+    """A receipt that can be read; None for any other."""
+    try:
+        return read_receipt(store, unit)
+    except ReceiptError:
+        return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from manifests.dataset import NAME, DatasetError
 from manifests.ledger import fold
 from manifests.receipt import FOLDER, Receipt, receipt_name
+from manifests.receipt_index import NAME as INDEX
 from manifests.recipe import RecipeError
 from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
 from pipelines.verify_findings import RERUN, Fault, Findings, Progress, Verdict
@@ -47,11 +48,11 @@ def verify(root: str, reencode: int = 20, on_progress: Progress | None = None) -
 
 
 def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progress | None) -> None:
-    lines = None
+    whole = False
     with found.guard(NAME, RESTORE):
-        lines = check_cuts(subject, found)
+        whole = check_cuts(subject, found)
     with found.guard(subject.folder("plan"), RERUN):
-        check_plan(subject, lines, found)
+        check_plan(subject, whole, found)
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
@@ -116,7 +117,7 @@ def _check_sums(subject: Subject, made: list[Receipt], found: Findings) -> None:
     """The ledger, the splits, the parity and the list of shards in ``dataset.json`` are what the receipts add up to."""
     said, planned = subject.description, subject.description["cuts"]["utterances"]
     ledger = fold(planned, (o for receipt in made for o in receipt.outcomes))
-    splits, parity = sum_facts(made)
+    splits, parity = sum_facts(receipt.facts for receipt in made)
     found.require(ledger.settled, NAME, f"{ledger.pending} of {planned} utterances have no outcome", RERUN)
     for part, value in (("ledger", ledger.to_json()), ("splits", splits), ("parity", parity)):
         found.require(said[part] == value, NAME, f"its {part} is not what the receipts add up to", RESTORE)
@@ -146,7 +147,7 @@ def _check_extra(
 ) -> None:
     """Files that no receipt names, and that are none of the ``others``: left over, harmless, out of place."""
     folder, store = subject.folder(stage), subject.store(stage)
-    named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, "quarantine.jsonl"}
+    named = {entry.name for receipt in made for entry in receipt.files} | {FOLDER, INDEX, "quarantine.jsonl"}
     known = {receipt_name(unit) for unit in range(_unit_count(subject))}
     named |= others
     named |= {f"shard-{unit:06d}{suffix}" for unit in range(_unit_count(subject)) for suffix in (".tar", ".idx")}

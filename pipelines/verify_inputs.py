@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from manifests.fingerprint import pretty, sha256
 from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
 from manifests.storage import Store
-from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
+from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import plan_file, planned, unit_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
@@ -23,6 +25,7 @@ from tokenization.registry import needs_fit
 CUTS = "cuts"
 PARTS = ("format", "name", "recipe", "speech", "text", "folders", "cuts", "ledger", "splits", "parity", "tokens")
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, no machine: as ingest writes it
+READ_AT_ONCE = 1 << 20
 RESTORE = f"delete {NAME} and run the recipe again: it is folded anew from the receipts"
 REPLAN = "delete the plan's folder and run the recipe again"
 
@@ -54,8 +57,8 @@ def _folders_agree(description: dict[str, Any]) -> bool:
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 
-def check_cuts(subject: Subject, found: Findings) -> list[bytes] | None:
-    """The manifest hashes to what ``cuts.json`` and ``dataset.json`` say. Returns its lines, or None where it is damaged."""
+def check_cuts(subject: Subject, found: Findings) -> bool:
+    """The manifest hashes to what ``cuts.json`` and ``dataset.json`` say. False where it is damaged."""
     cuts, manifest, receipt = subject.out.sub(CUTS), f"{CUTS}/{MANIFEST}", f"{CUTS}/{RECEIPT}"
     said = subject.description["cuts"]
     with found.guard(receipt, RERUN):
@@ -65,19 +68,28 @@ def check_cuts(subject: Subject, found: Findings) -> list[bytes] | None:
         if {k: value[k] for k in ("sha256", "utterances", "seconds")} != said:
             found.apart(NAME, receipt, "the manifest's hash or size", RERUN)
     with found.guard(manifest, RERUN):
-        packed = cuts.read(MANIFEST)
-        found.require(packed[:10] == GZIP_HEAD, manifest, "its head is not the one that was written", RERUN)
-        data = gzip.decompress(packed)
-        if found.require(sha256(data) == said["sha256"], manifest, f"is not the manifest that {NAME} names", RERUN):
-            return data.splitlines()
-    return None
+        head, digest = manifest_digest(cuts)
+        found.require(head == GZIP_HEAD, manifest, "its head is not the one that was written", RERUN)
+        return found.require(digest == said["sha256"], manifest, f"is not the manifest that {NAME} names", RERUN)
+    return False
 
 
-def check_plan(subject: Subject, lines: list[bytes] | None, found: Findings) -> bool:
-    """The plan is what the manifest and the recipe give: made again and compared. Returns whether it can be gone by."""
+def manifest_digest(cuts: Store) -> tuple[bytes, str]:
+    """(the first bytes of the packed manifest, the SHA-256 of the unpacked one). Raises what opening a damaged file raises."""
+    digest = hashlib.sha256()
+    with cuts.open(MANIFEST) as raw, gzip.GzipFile(fileobj=raw) as file:
+        head = raw.read(len(GZIP_HEAD))
+        raw.seek(0)
+        while part := file.read(READ_AT_ONCE):
+            digest.update(part)
+    return head, digest.hexdigest()
+
+
+def check_plan(subject: Subject, whole: bool, found: Findings) -> bool:
+    """The plan is what the manifest and the recipe give: made again and compared, where the manifest is ``whole``. Returns whether it can be gone by."""
     store, folder, before = subject.store("plan"), subject.folder("plan"), len(found.faults)
-    if lines is not None:
-        return _check_against_manifest(store, folder, lines, subject, found)
+    if whole:
+        return _check_against_manifest(store, folder, cut_lines(subject.out.sub(CUTS)), subject, found)
     with found.guard(f"{folder}/{PLAN}", REPLAN):
         for k, (_, _, digest) in enumerate(orjson.loads(store.read(PLAN))["units"]):
             name = f"{folder}/{unit_name(k)}"
@@ -88,7 +100,9 @@ def check_plan(subject: Subject, lines: list[bytes] | None, found: Findings) -> 
     return len(found.faults) == before
 
 
-def _check_against_manifest(store: Store, folder: str, lines: list[bytes], subject: Subject, found: Findings) -> bool:
+def _check_against_manifest(
+    store: Store, folder: str, lines: Iterator[bytes], subject: Subject, found: Findings
+) -> bool:
     before, rows = len(found.faults), []
     for unit, data in planned(lines, subject.recipe.plan):
         rows.append((unit, sha256(data)))

@@ -39,6 +39,11 @@ class RunSettings(Settings):
     stages: dict[StageName, StageSettings] = Field(
         default={}, description="by stage, where its workers need other things: {tokens: {gpus: 1}, ...}"
     )
+    relist: bool = Field(
+        default=True,
+        description="list the corpus again and compare sizes and times with the manifest that stands; false: go by the manifest "
+        "(for corpora of millions of files that do not change)",
+    )
     ship: bool = Field(
         default=False, description="send this code along to the nodes, which then need only what it depends on"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,8 @@ from pipelines.engine.contract import Job, RunFailed, Task, Worker
 from pipelines.engine.pool import ABSENT, DIED, LOST, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
+ASKING = 0.005  # seconds between two questions to any: a thousand actors must not keep the driver busy with them
+LOOK = 0.5  # seconds between two looks at all of them
 STARTS = 3  # times in a row that an actor may die before its first answer
 
 
@@ -95,10 +98,21 @@ class _Slot:
 class RayPool:
     """A slot for each actor."""
 
-    def __init__(self, job: Job, workers: int, options: dict[str, Any], stall_seconds: float) -> None:
-        import ray
+    def __init__(
+        self,
+        job: Job,
+        workers: int,
+        options: dict[str, Any],
+        stall_seconds: float,
+        ray: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if ray is None:
+            import ray
 
-        self._ray, self._clock, self._stall = ray, time.monotonic, stall_seconds
+        self._ray, self._clock, self._stall = ray, clock, stall_seconds
+        self._listen_every = min(max(LISTEN, workers * ASKING), stall_seconds / 4)
+        self._look_every, self._looked = min(LOOK, stall_seconds / 8), clock()
         self._job, self._job_ref = job, ray.put(job)
         self._options = {"concurrency_groups": {"watch": 1}, "max_restarts": 0, **options}
         self._slots = [self._start() for _ in range(workers)]
@@ -150,7 +164,7 @@ class RayPool:
         if ready:
             ready, _ = self._ray.wait(list(watched), num_returns=len(watched), timeout=0)
         events = [event for one in ready for event in self._answered(watched[one])]
-        return events or self._watch()
+        return events + self._watch()
 
     def _answered(self, i: int) -> list[Event]:
         if self._slots[i].leases:
@@ -210,30 +224,41 @@ class RayPool:
         return [Event(i, "done", oldest, counts), *(Event(i, kind, task, message=message) for task in waiting)]
 
     def _watch(self) -> list[Event]:
-        """Ask actors how far they are; stop those that stand still."""
-        events: list[Event] = []
-        for i, slot in enumerate(self._slots):
-            if not slot.leases:
-                continue
-            self._listen(slot)
-            if self._clock() - slot.moved > self._stall:
-                events += self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
-        return events
+        """Ask actors how far they are, however many tasks end meanwhile; stop those that stand still."""
+        now = self._clock()
+        if now - self._looked < self._look_every:
+            return []
+        self._excuse(now - self._looked - self._listen_every)
+        self._looked = now
+        busy = [i for i, slot in enumerate(self._slots) if slot.leases]
+        self._listen([self._slots[i] for i in busy])
+        still = [i for i in busy if now - self._slots[i].moved > self._stall]
+        return [e for i in still for e in self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))]
 
-    def _listen(self, slot: _Slot) -> None:
-        if slot.question is None:
-            if self._clock() - slot.asked >= min(LISTEN, self._stall / 4):
-                slot.question, slot.asked = self._watching(slot.actor.pulse), self._clock()
-            return
-        if not self._ray.wait([slot.question], timeout=0)[0]:
-            return
+    def _excuse(self, seconds: float) -> None:
+        """Time in which nobody looked is held against no actor: the driver was busy, or stopped."""
+        if seconds > 0:
+            for slot in self._slots:
+                slot.moved += seconds
+
+    def _listen(self, slots: list[_Slot]) -> None:
+        """Take the answers that are there; ask whom was not asked for a while."""
+        asked = {slot.question: slot for slot in slots if slot.question is not None}
+        if asked:
+            for answer in self._ray.wait(list(asked), num_returns=len(asked), timeout=0)[0]:
+                self._heard(asked[answer])
+        for slot in slots:
+            if slot.question is None and self._looked - slot.asked >= self._listen_every:
+                slot.question, slot.asked = self._watching(slot.actor.pulse), self._looked
+
+    def _heard(self, slot: _Slot) -> None:
         try:
             pulse = self._ray.get(slot.question)
         except self._ray.exceptions.RayError:  # the actor died: its result says so at the next poll
             pulse = slot.pulse
         slot.question = None
         if pulse.signs != slot.pulse.signs:
-            slot.pulse, slot.moved = pulse, self._clock()
+            slot.pulse, slot.moved = pulse, self._looked
 
     def close(self) -> None:
         for slot in self._slots:

@@ -36,6 +36,8 @@ def crash_point(name: str) -> None:
 def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, Any]:
     """Do ``task``; unless it is a probe, publish its files and then its receipt. Returns the counts for the progress table."""
     started, began = time.time(), time.monotonic()
+    if (already := committed(job, task)) is not None:  # another lease did it, or a listing that lags did not show it
+        return already
     made = worker.process(task, beat)
     counts = _counts(made.outcomes)
     beat(0)

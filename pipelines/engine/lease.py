@@ -39,7 +39,7 @@ class Leases:
     attempts: int
     error_retries: int
     _queue: deque[Task] = field(default_factory=deque)
-    _running: list[Task] = field(default_factory=list)
+    _running: dict[int, list[Task]] = field(default_factory=dict)  # by unit: a thousand workers end tasks all the time
     _deaths: dict[int, int] = field(default_factory=dict)
     _errors: dict[int, int] = field(default_factory=dict)
     _losses: dict[int, int] = field(default_factory=dict)
@@ -56,7 +56,12 @@ class Leases:
 
     @property
     def unfinished(self) -> bool:
-        return bool(self._queue or self.running)
+        return bool(self._queue) or any(unit not in self._done for unit in self._running)
+
+    @property
+    def queued(self) -> int:
+        """How many tasks wait for a lease."""
+        return len(self._queue)
 
     @property
     def done(self) -> int:
@@ -66,14 +71,16 @@ class Leases:
     @property
     def running(self) -> list[Task]:
         """The tasks that are leased, without those of units that another lease has done."""
-        return [task for task in self._running if task.unit.index not in self._done]
+        return [task for unit, tasks in self._running.items() if unit not in self._done for task in tasks]
 
     def next(self) -> Task | None:
         """The next task to lease, or None while all that is left is running."""
         if not self._queue:
             return None
-        task = self._queue.popleft()
-        self._running.append(task)
+        return self._leased(self._queue.popleft())
+
+    def _leased(self, task: Task) -> Task:
+        self._running.setdefault(task.unit.index, []).append(task)
         return task
 
     def ahead(self, keep: int) -> Task | None:
@@ -89,16 +96,20 @@ class Leases:
         if self._queue or task.only is not None or task.unit.index in self._twice:
             return None
         self._twice.add(task.unit.index)
-        twin = replace(task, attempt=task.attempt + 1)
-        self._running.append(twin)
-        return twin
+        return self._leased(replace(task, attempt=task.attempt + 1))
+
+    def _over(self, task: Task) -> bool:
+        """Strike out a lease. Returns whether others of the same unit run."""
+        tasks = self._running[task.unit.index]
+        tasks.remove(task)
+        if not tasks:
+            del self._running[task.unit.index]
+        return bool(tasks)
 
     def _ended(self, task: Task) -> bool:
         """Take a lease back. False where the unit is done, or another lease of it still runs: then that one counts."""
-        self._running.remove(task)
-        unit = task.unit.index
-        others = any(other.unit.index == unit for other in self._running)
-        return task.only is not None or not (unit in self._done or others)
+        others = self._over(task)
+        return task.only is not None or not (task.unit.index in self._done or others)
 
     def returned(self, task: Task) -> None:
         """The task came back without having been begun: it is next again, and nothing is held against it."""
@@ -108,7 +119,7 @@ class Leases:
     def completed(self, task: Task) -> bool:
         """Returns whether that did the unit: not for a probe, nor for the second of two leases."""
         if task.only is not None:
-            self._running.remove(task)
+            self._over(task)
             self._probe_ended(task.unit)
             return False
         self._ended(task)
@@ -149,8 +160,8 @@ class Leases:
             return
         unit = task.unit.index
         self._deaths[unit] = self._deaths.get(unit, 0) + 1
-        if self._deaths[unit] < self.attempts:
-            self._queue.append(replace(task, attempt=task.attempt + 1))
+        if self._deaths[unit] < self.attempts:  # soon: a search takes long, and should not be what the run ends with
+            self._queue.appendleft(replace(task, attempt=task.attempt + 1))
         elif self._searches.get(unit, 0) >= MAX_SEARCHES:
             self.failed[unit] = f"killed its worker {self._deaths[unit]} times; no single utterance does: {reason[1]}"
         else:
@@ -193,6 +204,6 @@ class Leases:
         self._queue.appendleft(Task(unit, dict(poison), attempt=self._deaths[unit.index] + 1))
 
     def _forget(self, unit: int) -> None:
-        """Drop what is queued of a unit that has failed."""
-        self._hunts.pop(unit, None)
-        self._queue = deque(t for t in self._queue if t.unit.index != unit)
+        """Drop what is queued of a unit that has failed: probes, where it was being searched."""
+        if self._hunts.pop(unit, None) is not None:
+            self._queue = deque(t for t in self._queue if t.unit.index != unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ class Meter:
     counts: dict[str, int] = field(default_factory=lambda: {"written": 0, "filtered": 0, "quarantined": 0})
     _started: float = field(default_factory=time.monotonic)
     _line: float = 0.0
+    _shown: float = 0.0
     _bar: Progress | None = None
     _task: TaskID | None = None
 
@@ -84,9 +86,13 @@ class Meter:
         aside = f", {self.counts['filtered']} filtered, {self.counts['quarantined']} quarantined"
         return f"{self.done_seconds / 3600:.2f} of {self.seconds / 3600:.2f} h, {self.rate:,.0f} h/h{aside}"
 
-    def show(self, under_way: int) -> None:
-        """Redraw; ``under_way`` are utterances finished inside units that still run."""
-        done = sum(self.counts.values()) + under_way
+    def show(self, under_way: Callable[[], int]) -> None:
+        """Redraw now and again; ``under_way`` counts utterances finished inside units that still run."""
+        now = time.monotonic()
+        if now - self._shown < 1 / REFRESH:
+            return
+        self._shown = now
+        done = sum(self.counts.values()) + under_way()
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, note=self.note())
         elif time.monotonic() - self._line >= LINE_EVERY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ class Wait:
     workers: int
     demand: Demand
     console: Console
+    nodes: Callable[[], list[Mapping[str, float]]] = nodes
+    clock: Callable[[], float] = time.monotonic
     _since: float | None = None
     _said: float | None = None
 
@@ -74,12 +76,12 @@ class Wait:
 
     def on(self) -> None:
         """There is none yet."""
-        now = time.monotonic()
+        now = self.clock()
         if self._since is None:
             self._since = now
         if self._said is not None and now - self._said < AGAIN:
             return
-        lacking = not room_for(self.demand, nodes())
+        lacking = not room_for(self.demand, self.nodes())
         if lacking or now - self._since >= PATIENCE:
             self._said = now
             self.console.print(f"{self.stage}: waiting for {self._what(lacking)}", soft_wrap=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 
-from manifests.receipt import FOLDER, read_receipt
+from manifests.receipt import FOLDER
+from manifests.receipt_index import briefs
 from manifests.settings.run import RunSettings
 from manifests.storage import Store, sweep_attempts
 from pipelines.engine.actors import RayPool
@@ -23,6 +26,15 @@ from pipelines.engine.stopping import Interrupted, Stopping
 POLL_SECONDS = 0.5  # what ends is taken at once; this is how often the rest is looked at
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a run stands on: actors, nodes, time. A simulation puts its own here."""
+
+    pool: Callable[[Job, int, dict[str, Any], float], Pool] = RayPool
+    nodes: Callable[[], list[Mapping[str, float]]] = nodes
+    clock: Callable[[], float] = time.monotonic
+
+
 @dataclass
 class Engine:
     """How jobs are run: settings, where to print, what to stop on. Ray is started at the first job that needs it."""
@@ -32,6 +44,7 @@ class Engine:
     events: Events
     stopping: Stopping
     ray_started: Callable[[], None]
+    ground: Ground = field(default_factory=Ground)
 
     def workers(self, stage: str) -> int:
         """Workers asked for, or one for each core of this machine; of a cluster that is joined, as many as its nodes have room for."""
@@ -43,7 +56,7 @@ class Engine:
         if self.settings.address is None:
             return os.cpu_count() or 1
         self.ray_started()
-        return max(1, room_for(Demand.of(settings), nodes()))
+        return max(1, room_for(Demand.of(settings), self.ground.nodes()))
 
     def run(self, job: Job) -> int:
         """Do every unit of ``job`` that has no receipt. Returns how many were done now.
@@ -51,7 +64,8 @@ class Engine:
         Raises :class:`RunFailed` when units failed, :class:`Interrupted` when stopped.
         """
         store = Store(job.folder)
-        todo = [unit for unit in job.units if read_receipt(store, unit.index) is None]
+        done = {brief.unit for brief in briefs(store, keep=True)}
+        todo = [unit for unit in job.units if unit.index not in done]
         if not todo:
             return 0
         sweep_attempts(store, "")
@@ -78,11 +92,12 @@ class Engine:
             return InlinePool(job)
         self.ray_started()
         options = Demand.of(self.settings.of(job.stage)).options()
-        return RayPool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
+        return self.ground.pool(job, min(workers, len(todo)), options, self.settings.stall_seconds)
 
     def _loop(self, leases: Leases, pool: Pool, meter: Meter) -> None:
-        pace = Pace(self.settings.slow_seconds)
-        wait = Wait(meter.stage, pool.size, Demand.of(self.settings.of(meter.stage)), self.console)
+        ground, demand = self.ground, Demand.of(self.settings.of(meter.stage))
+        pace = Pace(self.settings.slow_seconds, ground.clock)
+        wait = Wait(meter.stage, pool.size, demand, self.console, ground.nodes, ground.clock)
         while leases.unfinished:
             if self.stopping.now or (self.stopping.draining and not leases.running):
                 raise Interrupted(f"{meter.stage}: stopped; run again to resume")
@@ -93,7 +108,7 @@ class Engine:
                 self._lease_again(leases, pool, pace, meter.stage)
             for event in pool.poll(POLL_SECONDS):
                 self._take(event, leases, meter, pace)
-            meter.show(pool.beats())
+            meter.show(pool.beats)
             if pool.ready:
                 wait.over()
             else:
@@ -101,14 +116,15 @@ class Engine:
 
     def _lease_again(self, leases: Leases, pool: Pool, pace: Pace, stage: str) -> None:
         """Units that are far behind, for slots that have nothing else to do."""
-        idle = pool.idle()
+        idle = [] if leases.queued else pool.idle()
         for task in pace.late(leases.running) if idle else ():
             if idle and (twin := leases.again(task)) is not None:
-                pool.submit(idle.pop(), twin)
+                pool.submit(idle.pop(), twin)  # the pace goes on counting from its first lease
                 self.events("task_leased_again", stage=stage, unit=task.unit.index)
 
     def _take(self, event: Event, leases: Leases, meter: Meter, pace: Pace) -> None:
         task = event.task
+        pace.ended(event.slot)
         if event.kind == "done":
             if leases.completed(task):
                 pace.done(task)
@@ -129,11 +145,11 @@ class Engine:
 
 def _lease(leases: Leases, pool: Pool, pace: Pace) -> None:
     """A task for each idle slot, then one to wait behind each task that runs."""
-    for slot in pool.idle():
+    for slot in pool.idle() if leases.queued else ():
         if (task := leases.next()) is not None:
             pool.submit(slot, task)
-            pace.leased(task)
-    for slot in pool.spare():
+            pace.leased(task, slot)
+    for slot in pool.spare() if leases.queued > pool.size else ():
         if (task := leases.ahead(keep=pool.size)) is not None:
             pool.submit(slot, task)
-            pace.leased(task)
+            pace.leased(task, slot, waits=True)

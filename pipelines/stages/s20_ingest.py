@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import orjson
 
@@ -33,12 +34,17 @@ MANIFEST, RECEIPT = "cuts.jsonl.gz", "cuts.json"
 
 @dataclass(frozen=True)
 class Cuts:
-    """What is known of a written manifest."""
+    """What is known of a written manifest.
+
+    listing   digest of the corpus as it was listed for it
+    corpus    digest of the settings by which it was
+    """
 
     sha256: str
     utterances: int
     seconds: float
     listing: str
+    corpus: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,10 +60,19 @@ def listed(corpus: Corpus, root: str) -> Iterator[Utterance]:
     return islice(corpus.utterances(Store(root)), corpus.limit)
 
 
+def _settings(corpus: Corpus) -> list[Any]:
+    return [VERSION, corpus.model_dump(mode="json", exclude={"root"})]
+
+
+def settings_digest(corpus: Corpus) -> str:
+    """By what settings a corpus is listed, wherever it lies."""
+    return sha256(orjson.dumps(_settings(corpus)))
+
+
 def listing_digest(corpus: Corpus, root: str) -> str:
     """A cheap identity of the corpus: every line, and each file's size and time of change. Decides only whether to look again."""
     fetch, digest = fetcher(corpus, root), hashlib.sha256()
-    digest.update(orjson.dumps([VERSION, corpus.model_dump(mode="json", exclude={"root"})]))
+    digest.update(orjson.dumps(_settings(corpus)))
     for utterance in listed(corpus, root):
         refs = [utterance.audio, utterance.units, utterance.query.audio if utterance.query else None]
         marks = [fetch.snapshot(ref) for ref in refs if ref is not None]
@@ -88,14 +103,21 @@ def _chunks(utterances: Iterable[Utterance]) -> Iterator[list[Utterance]]:
         yield chunk
 
 
-def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Events) -> Cuts:
-    """Write the manifest, unless the corpus has not changed since it was written."""
-    listing = listing_digest(corpus, root)
+def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Events, relist: bool = True) -> Cuts:
+    """Write the manifest, unless the corpus has not changed since it was written.
+
+    Without ``relist`` nobody looks whether it has: a manifest that was written by the same settings is gone by.
+    """
     known = read_cuts(cuts)
+    if known is not None and not relist and known.corpus == settings_digest(corpus):
+        return known
+    listing = listing_digest(corpus, root)
     if known is not None and known.listing == listing:
         return known
-    result, manifest = read_corpus(corpus, root, listing, mapper)
-    cuts.publish(MANIFEST, manifest)
+    with tempfile.NamedTemporaryFile(prefix="speechmill-cuts-") as packed:
+        result = read_corpus(corpus, root, listing, mapper, packed)
+        packed.flush()
+        cuts.publish_file(MANIFEST, Path(packed.name))
     crash_point("between-manifest-and-receipt")
     cuts.publish(RECEIPT, pretty(result.to_json()))
     events(
@@ -107,15 +129,26 @@ def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Event
     return result
 
 
-def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper) -> tuple[Cuts, bytes]:
-    """What is to be known of the manifest, and its packed bytes; ``listing`` is the digest of the corpus as it is now."""
-    out, count, seconds = io.BytesIO(), 0, 0.0
-    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as file:
-        for chunk in mapper.map(HeaderReader(corpus, root), _chunks(listed(corpus, root)), "ingest"):
-            for cut in chunk:
-                file.write(orjson.dumps(cut) + b"\n")
-                count, seconds = count + 1, seconds + cut["duration"]
-    return Cuts(sha256(gzip.decompress(out.getvalue())), count, round(seconds, 6), listing), out.getvalue()
+def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper, packed: IO[bytes]) -> Cuts:
+    """Write the manifest into the file ``packed``; what is to be known of it. ``listing`` is the digest of the corpus as it is now."""
+    cuts = (
+        cut
+        for chunk in mapper.map(HeaderReader(corpus, root), _chunks(listed(corpus, root)), "ingest")
+        for cut in chunk
+    )
+    return write_manifest(cuts, packed, listing, settings_digest(corpus))
+
+
+def write_manifest(cuts: Iterable[dict[str, Any]], packed: IO[bytes], listing: str, corpus: str = "") -> Cuts:
+    """Write cuts into the file ``packed``, as a manifest: one line of JSON each, packed. Holds none of them."""
+    digest, count, seconds = hashlib.sha256(), 0, 0.0
+    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0, compresslevel=6) as file:
+        for cut in cuts:
+            line = orjson.dumps(cut) + b"\n"
+            digest.update(line)
+            file.write(line)
+            count, seconds = count + 1, seconds + cut["duration"]
+    return Cuts(digest.hexdigest(), count, round(seconds, 6), listing, corpus)
 
 
 def read_cuts(cuts: Store) -> Cuts | None:

@@ -16,6 +16,7 @@ import numpy as np
 from manifests.fingerprint import canonical
 from manifests.keys import key_of
 from manifests.receipt import Receipt, read_receipt, receipt_name, shard_stem
+from manifests.receipt_index import briefs
 from manifests.settings.mask import MaskSettings
 from manifests.shards import npy
 from manifests.shards.reader import Shard
@@ -130,11 +131,16 @@ def forget_outdated(side: Store, made_of: Store, units: Iterable[Unit], fact: st
 
     ``fact`` is the name under which they keep the hash of the shard of ``made_of`` they were made of.
     """
+    beside = {brief.unit: brief.sources.get(fact) for brief in briefs(side, keep=True)}
+    if not beside:
+        return 0
+    shards = {brief.unit: brief.shard for brief in briefs(made_of, keep=True)}
     forgotten = 0
-    for unit in units:
-        receipt, source = read_receipt(side, unit.index), read_receipt(made_of, unit.index)
-        if receipt is not None and (source is None or receipt.facts[fact] != source.files[0].sha256):
-            side.remove(receipt_name(unit.index))
+    for unit in (u.index for u in units if u.index in beside):
+        if unit not in shards and (source := read_receipt(made_of, unit)) is not None:  # a listing may lag
+            shards[unit] = source.files[0].sha256
+        if beside[unit] != shards.get(unit):
+            side.remove(receipt_name(unit))
             forgotten += 1
     return forgotten
 

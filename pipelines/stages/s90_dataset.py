@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.dataset import FORMAT, NAME
 from manifests.fingerprint import pretty
-from manifests.ledger import Ledger, fold
+from manifests.ledger import Ledger, Outcome, fold
 from manifests.receipt import Receipt, receipts
 from manifests.settings.mask import MaskSettings
 from manifests.storage import Store
@@ -19,14 +19,14 @@ class Unbalanced(RuntimeError):
     """Utterances are missing from the ledger or stand in it twice: a defect, never to be papered over."""
 
 
-def sum_facts(made: Iterable[Receipt]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """(measurements by split, parity counts), summed over units in order."""
+def sum_facts(made: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """(measurements by split, parity counts), summed over the facts of units in order."""
     splits: dict[str, Counter[str]] = {}
     parity: Counter[str] = Counter()
-    for receipt in made:
-        for split, amounts in receipt.facts["splits"].items():
+    for facts in made:
+        for split, amounts in facts["splits"].items():
             splits.setdefault(split, Counter()).update(amounts)
-        parity.update({k: v for k, v in receipt.facts["parity"].items() if isinstance(v, int)})
+        parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
     return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(
         sorted(parity.items())
     )
@@ -43,12 +43,20 @@ def shard_entry(receipt: Receipt) -> dict[str, Any]:
 
 def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> dict[str, Any]:
     """The contents of ``dataset.json``. Raises :class:`Unbalanced`."""
-    made = list(receipts(tokens, units))
-    ledger: Ledger = fold(planned, (o for r in made for o in r.outcomes))
-    if len(made) != units or not ledger.settled:
-        raise Unbalanced(f"{units - len(made)} receipts and {ledger.pending} utterances are missing")
-    splits, parity = sum_facts(made)
-    shards = [shard_entry(r) for r in made]
+    shards: list[dict[str, Any]] = []
+    facts: list[Mapping[str, Any]] = []
+
+    def ends() -> Iterator[Outcome]:
+        """The end of every utterance. Of each receipt no more than its entry and its facts are kept."""
+        for receipt in receipts(tokens, units):
+            shards.append(shard_entry(receipt))
+            facts.append(receipt.facts)
+            yield from receipt.outcomes
+
+    ledger: Ledger = fold(planned, ends())
+    if len(shards) != units or not ledger.settled:
+        raise Unbalanced(f"{units - len(shards)} receipts and {ledger.pending} utterances are missing")
+    splits, parity = sum_facts(facts)
     return {"format": FORMAT, **about, "ledger": ledger.to_json(), "splits": splits, "parity": parity,
             "tokens": {"folder": about["folders"]["tokens"], "shards": shards}}  # fmt: skip
 

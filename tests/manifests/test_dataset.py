@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manifests import dataset as module
 from manifests.dataset import FORMAT, Dataset, DatasetError
 from manifests.fingerprint import canonical, pretty
 from manifests.keys import key_of
@@ -33,6 +34,17 @@ def root(tmp_path: Path) -> str:
     description = {"format": FORMAT, "tokens": {"folder": "tokens-0", "shards": shards}}
     (tmp_path / "dataset.json").write_bytes(pretty(description))
     return str(tmp_path)
+
+
+def test_of_more_shards_than_may_be_open_all_are_read_and_what_was_read_stays(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPEN", 1)
+    data = Dataset.open(root)
+    order = [7, 0, 6, 1, 3, 0, 7]
+    read = [data[i].arrays["speech"] for i in order]
+    assert [speech[0, 0] for speech in read] == order
+    assert len(data.samples._open) == 1
 
 
 def test_it_has_every_sample_once_in_order(root: str) -> None:

@@ -77,7 +77,7 @@ def make_until_tokens(out: str, recipe: Recipe) -> TokenizeJob:
     store, corpus, root = Store(out), recipe.corpus, recipe.corpus.root
     mapper = Mapper(lambda: 0, lambda: None, Stopping(0.0))
     ingest(corpus, root, store.sub("cuts"), mapper, Events(None))
-    units = write_plan(list(cut_lines(store.sub("cuts"))), recipe.plan, store.sub(FOLDERS["plan"]))
+    units = write_plan(cut_lines(store.sub("cuts")), recipe.plan, store.sub(FOLDERS["plan"]))
     folders = {stage: store.sub(name).root for stage, name in FOLDERS.items()}
     do_units(FitJob(folders["fit"], folders["plan"], root, recipe, units))
     store.publish("run.json", pretty({"root": root, "recipe": recipe.model_dump(mode="json")}))

@@ -263,8 +263,8 @@ def test_the_end_of_one_of_two_leases_is_held_against_nobody_while_the_other_run
 def test_what_is_far_behind_is_late_and_nothing_is_before_its_time() -> None:
     now = [0.0]
     pace, tasks = Pace(10.0, lambda: now[0]), [Task(Unit(k, 4, 1.0)) for k in range(3)]
-    for task in tasks:
-        pace.leased(task)
+    for slot, task in enumerate(tasks):
+        pace.leased(task, slot)
     now[0] = 100.0
     assert pace.late(tasks) == [], "there is nothing to compare with"
     now[0] = 4.0
@@ -273,6 +273,27 @@ def test_what_is_far_behind_is_late_and_nothing_is_before_its_time() -> None:
     assert pace.late(tasks[1:]) == []
     now[0] = 13.0
     assert pace.late(tasks[1:]) == tasks[1:]
+
+
+def test_what_waits_behind_another_has_not_begun() -> None:
+    now = [0.0]
+    pace, first, second = Pace(1.0, lambda: now[0]), Task(Unit(0, 4, 1.0)), Task(Unit(1, 4, 1.0))
+    pace.leased(first, 0)
+    pace.leased(second, 0, waits=True)
+    now[0] = 10.0
+    pace.ended(0)
+    pace.done(first)
+    now[0] = 20.0
+    third = Task(Unit(2, 4, 1.0))
+    pace.leased(third, 1)
+    pace.leased(Task(Unit(3, 4, 1.0)), 1, waits=True)
+    pace.ended(0)
+    pace.done(second)
+    assert pace.usual == 10.0, "the ten seconds that the second one waited count as its own"
+    now[0] = 36.0
+    assert [t.unit.index for t in pace.late([third, Task(Unit(3, 4, 1.0))])] == [3], (
+        "what waits is free to go elsewhere first"
+    )
 
 
 def test_nodes_that_go_are_held_against_no_unit_until_it_happens_again_and_again() -> None:

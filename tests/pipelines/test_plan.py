@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Header, Utterance, from_cut, to_cut
-from pipelines.stages.s30_plan import Lines, assign, batches, mark, planned, read_plan, unit_cuts, write_plan
+from pipelines.stages.buckets import Bounds
+from pipelines.stages.s30_plan import batches, planned, read_plan, unit_cuts, write_plan
+from tests.pipelines import plan_in_memory
 
 IDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=6)
 SECONDS = st.floats(0.01, 60.0, allow_nan=False)
@@ -17,10 +21,43 @@ CORPUS = st.dictionaries(IDS, SECONDS, min_size=1, max_size=60)
 
 
 def line(
-    utterance_id: str, seconds: float = 1.0, content: str | None = None, text: str | None = "hello", start: float = 0.0
-) -> bytes:
-    header = Header(1000, max(1, round(seconds * 1000)), 1, content)
-    return orjson.dumps(to_cut(Utterance(utterance_id, AudioRef("a.wav"), text, start=start), header))
+    utterance_id: str, seconds: float = 1.0, content: str | None = None, text: str | None = "hello", start: float = 0.0,
+    speaker: str | None = None, fault: tuple[str, str] | None = None,
+) -> bytes:  # fmt: skip
+    header = Header(1000, max(1, round(seconds * 1000)), 1, content, fault)
+    return orjson.dumps(to_cut(Utterance(utterance_id, AudioRef("a.wav"), text, speaker, start=start), header))
+
+
+def cuts_of(lines: list[bytes], settings: PlanSettings | None = None) -> dict[str, dict]:
+    """The planned cuts by id."""
+    data = b"".join(data for _, data in planned(lines, settings or PlanSettings()))
+    return {cut["id"]: cut for cut in map(orjson.loads, data.splitlines())}
+
+
+NAMES = st.one_of(IDS, st.sampled_from(["a", "a#2", "a#2#", "a#3", "a#2#2", "b", "b#2#"]))
+ROWS = st.builds(
+    line, NAMES, SECONDS, st.sampled_from([None, "x", "y"]), st.sampled_from(["hello", None]), st.sampled_from([0.0, 0.5]),
+    st.sampled_from([None, *"abcdefghijkl"]), st.sampled_from([None, None, None, ("unreadable", "is no sound")]),
+)  # fmt: skip
+BOUNDS = st.builds(Bounds, st.sampled_from([1, 100, 5_000, 32 << 20]), st.sampled_from([1, 2, 8]))
+PLANS = st.builds(
+    PlanSettings, unit_seconds=st.floats(0.5, 500.0), seed=st.sampled_from([0, 7]), dedup=st.booleans()
+)  # fmt: skip
+
+
+@given(st.lists(ROWS, max_size=40), PLANS, BOUNDS)
+def test_any_bounds_of_memory_give_the_plan_that_memory_without_bounds_gives(
+    lines: list[bytes], settings: PlanSettings, bounds: Bounds
+) -> None:
+    made = [(unit.count, unit.seconds, data) for unit, data in planned(iter(lines), settings, bounds)]
+    assert made == list(plan_in_memory.planned(lines, settings))
+
+
+def test_one_id_for_all_and_one_sound_for_all_are_planned_within_bounds_too() -> None:
+    same_id, same_sound = [line("a", content=str(n)) for n in range(300)], [line(f"u{n}", 1.5, "x") for n in range(300)]
+    for lines in (same_id, same_sound):
+        made = [data for _, data in planned(lines, PlanSettings(unit_seconds=50), Bounds(500, 2))]
+        assert made == [data for *_, data in plan_in_memory.planned(lines, PlanSettings(unit_seconds=50))]
 
 
 def units_of(lines: list[bytes], settings: PlanSettings) -> list[list[str]]:
@@ -45,11 +82,12 @@ def test_the_plan_does_not_depend_on_the_order_of_the_manifest(corpus: dict[str,
 
 @given(CORPUS, st.floats(1.0, 300.0))
 def test_units_are_even_to_within_the_longest_utterance(corpus: dict[str, float], unit_seconds: float) -> None:
-    lines = Lines.of(line(i, s) for i, s in corpus.items())
-    total, longest = float(lines.seconds_N.sum()), float(lines.seconds_N.max())
+    lines = [line(i, s) for i, s in corpus.items()]
+    seconds = [orjson.loads(cut)["duration"] for cut in lines]
+    total, longest = sum(seconds), max(seconds)
     share = total / max(1, round(total / unit_seconds))
-    for part in assign(lines.ids, lines.seconds_N, PlanSettings(unit_seconds=unit_seconds)):
-        assert abs(float(lines.seconds_N[part].sum()) - share) <= longest + 1e-6 or longest > share
+    for unit, _ in planned(lines, PlanSettings(unit_seconds=unit_seconds)):
+        assert abs(unit.seconds - share) <= longest + 2e-3 or longest > share
 
 
 def test_another_seed_shuffles_otherwise() -> None:
@@ -64,10 +102,9 @@ def test_an_empty_manifest_is_a_plan_of_no_units(tmp_path) -> None:
 
 
 def test_a_repeated_id_keeps_its_first_line_and_books_the_others_under_new_names() -> None:
-    lines = [line("a"), line("a"), line("a#2"), line("a")]
-    cuts = {c["id"]: c for _, data in planned(lines, PlanSettings()) for c in map(orjson.loads, data.splitlines())}
-    assert len(cuts) == 4
+    cuts = cuts_of([line("a"), line("a"), line("a#2"), line("a")])
     fault = {name: from_cut(cut).fault for name, cut in cuts.items()}
+    assert set(fault) == {"a", "a#2", "a#2#", "a#3"}
     assert fault["a"] is None
     assert fault["a#2"] is None
     assert [f[0] for name, f in fault.items() if name not in ("a", "a#2") and f] == ["duplicate_id", "duplicate_id"]
@@ -75,25 +112,26 @@ def test_a_repeated_id_keeps_its_first_line_and_books_the_others_under_new_names
 
 @given(st.lists(st.sampled_from(["a", "a#2", "a#3", "b", "b#2#"]), max_size=12))
 def test_after_marking_no_two_lines_share_an_id(ids: list[str]) -> None:
-    lines = Lines.of(line(i) for i in ids)
-    renamed = mark(lines, True).renamed
-    names = [renamed.get(n, i) for n, i in enumerate(ids)]
-    assert len(set(names)) == len(names)
-    assert set(ids) <= set(names)
+    cuts = cuts_of([line(i) for i in ids])
+    assert len(cuts) == len(ids)
+    assert set(ids) <= set(cuts)
 
 
 def test_copies_are_the_same_bytes_part_and_words_and_the_first_is_kept() -> None:
-    lines = Lines.of([
+    lines = [
         line("a", content="x"), line("b", content="x"), line("c", content="y"), line("d", content="x", text="other"),
         line("e", content="x", start=0.5), line("f"), line("g"),
-    ])  # fmt: skip
-    assert mark(lines, True).copy_of == {1: "a"}
-    assert mark(lines, False).copy_of == {}
+    ]  # fmt: skip
+    found = (
+        {name: cut["custom"].get("copy_of") for name, cut in cuts_of(lines, PlanSettings(dedup=d)).items()}
+        for d in (True, False)
+    )
+    copies = [{name: owner for name, owner in one.items() if owner} for one in found]
+    assert copies == [{"b": "a"}, {}]
 
 
 def test_a_copy_stays_in_the_plan_and_says_whose_it_is() -> None:
-    data = b"".join(d for _, d in planned([line("a", content="x"), line("b", content="x")], PlanSettings()))
-    cuts = {c["id"]: c for c in map(orjson.loads, data.splitlines())}
+    cuts = cuts_of([line("a", content="x"), line("b", content="x")])
     assert cuts["b"]["custom"]["copy_of"] == "a"
     assert "copy_of" not in cuts["a"]["custom"]
 
@@ -116,3 +154,14 @@ def test_batches_hold_every_position_once_and_no_more_than_their_seconds_when_pa
     assert sorted(i for group in groups for i in group) == list(range(len(seconds)))
     for group in groups:
         assert len(group) == 1 or max(seconds[i] for i in group) * len(group) <= limit
+
+
+def test_a_plan_holds_a_small_part_of_its_manifest_at_a_time() -> None:
+    many = 4_000
+    lines = (line(f"u{n}", 1.0 + n % 5, f"{n // 2}", f"{n // 2} {'and so on ' * 30}") for n in range(many))
+    tracemalloc.start()
+    whole = sum(len(data) for _, data in planned(lines, PlanSettings(unit_seconds=300), Bounds(40_000, 6)))
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert whole > many * 600
+    assert held < whole / 2, f"{held} of {whole} bytes were held"

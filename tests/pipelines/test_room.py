@@ -54,15 +54,11 @@ def test_a_demand_is_told_to_ray_in_its_own_words() -> None:
     assert str(demand) == "GPU 0.25, memory 2 GiB, ear 1"
 
 
-def test_a_wait_is_said_at_once_where_no_node_fits_and_later_where_room_may_come(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_wait_is_said_at_once_where_no_node_fits_and_later_where_room_may_come() -> None:
     now, said = [0.0], io.StringIO()
-    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(room, "nodes", lambda: [{"CPU": 1.0}])
 
     def wait(amounts: dict[str, float]) -> Wait:
-        return Wait("tokens", 3, Demand(amounts), Console(file=said, width=400))
+        return Wait("tokens", 3, Demand(amounts), Console(file=said, width=400), lambda: [{"CPU": 1.0}], lambda: now[0])
 
     full, none = wait({"CPU": 1}), wait({"GPU": 1})
     for one in (full, none, none):
