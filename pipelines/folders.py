@@ -10,13 +10,15 @@ from pipelines.workspace import Workspace
 
 def plan_folder(space: Workspace, manifest: str) -> str:
     """``manifest`` is its SHA-256."""
-    return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.model_dump(mode="json"))
+    return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.deciding())
 
 
 def fit_folder(space: Workspace, plan: str) -> str:
     recipe, speech = space.recipe, space.recipe.speech
     encoding = speech.encoding() if isinstance(speech, PatchesSettings) else recipe.deciding()["speech"]
     blocks = [block.model_dump(mode="json") for block in (recipe.text, recipe.clean, recipe.split)]
+    decided = recipe.deciding()
+    blocks += [decided["filters"], decided.get("scores")] if recipe.filters else []
     return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks, *_codec(space))
 
 

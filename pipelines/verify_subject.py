@@ -43,13 +43,7 @@ class Subject:
         description = read_description(out)
         if not isinstance(description.get("recipe"), dict) or not isinstance(description.get("folders"), dict):
             raise DatasetError(f"{out.root}/dataset.json: damaged: it has no recipe or no folders")
-        recipe = parse(description["recipe"], "dataset.json")
-        if isinstance(
-            recipe.speech, CodecSettings
-        ):  # a dataset does not say where weights lie; the run that made it does
-            place = ((_run(out) or {}).get("recipe") or {}).get("speech", {}).get("weights", "")
-            recipe = recipe.model_copy(update={"speech": recipe.speech.model_copy(update={"weights": place})})
-        return cls(out, description, recipe)
+        return cls(out, description, _placed(parse(description["recipe"], "dataset.json"), out))
 
     def folder(self, stage: str) -> str:
         """The name of a stage's folder. Raises ``DatasetError`` where the description names none."""
@@ -98,6 +92,20 @@ class Subject:
         plan, fit = self.store("plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
+
+
+def _placed(recipe: Recipe, out: Store) -> Recipe:
+    """With where weights and models lie: a dataset does not say, the run that made it does."""
+    speech, dnsmos = recipe.speech, recipe.scores.dnsmos
+    if not isinstance(speech, CodecSettings) and dnsmos is None:
+        return recipe
+    said = (_run(out) or {}).get("recipe") or {}
+    if isinstance(speech, CodecSettings):
+        speech = speech.model_copy(update={"weights": said.get("speech", {}).get("weights", "")})
+    if dnsmos is not None:
+        dnsmos = dnsmos.model_copy(update={"model": said.get("scores", {}).get("dnsmos", {}).get("model", "")})
+    scores = recipe.scores.model_copy(update={"dnsmos": dnsmos})
+    return recipe.model_copy(update={"speech": speech, "scores": scores})
 
 
 def _run(out: Store) -> dict[str, Any] | None:
