@@ -44,7 +44,7 @@ def make_report(root: str, console: Console) -> str:
 
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
-    of_units = [stage for stage in ("tokens", "masks", "teach") if stage in subject.description["folders"]]
+    of_units = [stage for stage in ("copies", "tokens", "masks", "teach") if stage in subject.description["folders"]]
     return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 
 

@@ -89,7 +89,7 @@ class Subject:
         if not found:
             raise Unreachable(f"the corpus is not at {root}")
         corpus = self.recipe.corpus
-        plan, fit = self.store("plan").root, self.store("fit").root
+        plan, fit = self.store("copies" if self.recipe.copies else "plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
 

@@ -22,6 +22,7 @@ from manifests.splits import MIN_SPEAKERS
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Unit
+from pipelines.near import text as near_text
 
 VERSION = 1
 RECEIPT = "plan.json"
@@ -136,9 +137,11 @@ def planned(lines: list[bytes], settings: PlanSettings) -> Iterator[tuple[Unit, 
     columns = Lines.of(lines)
     marks = mark(columns, settings.dedup)
     ids = [marks.renamed.get(i, utterance_id) for i, utterance_id in enumerate(columns.ids)]
+    near = near_text.marker(settings)
     for k, part in enumerate(assign(ids, columns.seconds_N, settings)):
         unit = Unit(k, len(part), round(float(columns.seconds_N[part].sum()), 3))
-        yield unit, b"".join(_line(lines[i], int(i), marks) + b"\n" for i in part)
+        made = (_line(lines[i], int(i), marks) for i in part)
+        yield unit, b"".join((near.marked(line) if near else line) + b"\n" for line in made)
 
 
 def plan_file(units: Iterable[tuple[Unit, str]]) -> bytes:
