@@ -145,7 +145,7 @@ def _cells(cost: Cost) -> tuple[str, str]:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def preview(
