@@ -36,13 +36,11 @@ class Seen:
 
     seconds   as planned
     ended     how it ends without any rule: (status, reason), or None where it would be written
-    asked     whether the rules that need no sound are asked of it at all
     held      which rules are true of it, in the order they are asked
     """
 
     seconds: float
     ended: tuple[str, str] | None
-    asked: bool
     held: tuple[bool, ...]
 
 
@@ -61,7 +59,7 @@ class Listening:
     def poisoned(self, chunk: list[dict[str, Any]]) -> list[Seen]:
         """What is booked for an utterance that kills the process that hears it."""
         nothing = (False,) * len(self.recipe.filters)
-        return [Seen(cut["duration"], ("quarantined", "worker_died"), False, nothing) for cut in chunk]
+        return [Seen(cut["duration"], ("quarantined", "worker_died"), nothing) for cut in chunk]
 
 
 def _seen(cut: dict[str, Any], ear: Ear, judge: Judge) -> Seen:
@@ -74,7 +72,7 @@ def _seen(cut: dict[str, Any], ear: Ear, judge: Judge) -> Seen:
         ended, columns = None, judge.columns(utterance, *sides)
     could = [asked and (ended is None or not rule.needs_sound) for rule in judge.rules]
     held = tuple(may and rule.holds(columns) for may, rule in zip(could, judge.rules, strict=True))
-    return Seen(cut["duration"], ended, asked, held)
+    return Seen(cut["duration"], ended, held)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from manifests.filters.grammar import parsed
+
+CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _checked(text: str) -> str:
     parsed(text)
     return text
+
+
+def _code(reason: str) -> str:
+    if not CODE.fullmatch(reason):
+        raise ValueError("a reason is at most 40 of a-z, 0-9 and _, and begins with a letter")
+    return reason
 
 
 def _in_order(value: Any) -> Any:
@@ -32,7 +41,7 @@ def _as_list(rules: Mapping[str, str]) -> list[dict[str, str]]:
     return [{reason: text} for reason, text in rules.items()]
 
 
-Reason = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Reason = Annotated[str, AfterValidator(_code)]
 """A code of the recipe's own; those of the pipeline are refused where it is run."""
 Expression = Annotated[str, AfterValidator(_checked)]
 FilterSettings = Annotated[

@@ -22,7 +22,10 @@ def plan(
     sample: Annotated[int, typer.Option(min=1, help="Utterances that --filters hears.")] = 200,
     json_out: JsonOpt = False,
 ) -> None:
-    """List the corpus and deal it into units, without decoding any sound: what would `data` do?"""
+    """List the corpus and deal it into units, without decoding any sound: what would `data` do?
+
+    With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
+    """
     from manifests.recipe import load
     from pipelines.data import opened
     from pipelines.preview import preview

@@ -59,6 +59,7 @@ class TokenizeJob:
         weights = fit.read(CODEBOOK) if needs_fit(recipe.speech) else None
         tokenizer = open_tokenizer(recipe.speech, weights)
         ear = Ear.of(recipe, self.root, tokenizer.spec.sample_rate, recipe.wanted, Judge.of(recipe))
+        ear.scorer.load()
         return TokenizeWorker(self, ear_for(ear, recipe.run), tokenizer, TextTokenizer(fit.read(TEXT)))
 
 

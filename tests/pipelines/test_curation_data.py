@@ -157,6 +157,15 @@ def test_the_dataset_names_its_model_by_checksum_and_not_by_place(made: Made) ->
     assert said == {"checksum": sha256(Path(made.sets["scores.dnsmos.model"]).read_bytes()), "personalised": False}
 
 
+def test_without_its_model_a_dataset_still_verifies_and_says_what_was_not_looked_at(made: Made, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(made.out, tmp_path / "out"))
+    run = out / "run.json"
+    run.write_text(run.read_text(encoding="utf-8").replace("sig_bak_ovr.onnx", "gone.onnx"), encoding="utf-8")
+    verdict = verify(str(out), reencode=2)
+    assert verdict.ok, [str(fault) for fault in verdict.faults]
+    assert any("a score cannot be computed" in note for note in verdict.notes)
+
+
 def test_the_reasons_of_the_recipe_are_told_wherever_others_are(made: Made, tmp_path: Path) -> None:
     shown = status(str(made.out))
     assert shown.finished

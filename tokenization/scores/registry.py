@@ -65,6 +65,10 @@ class Scorer:
     def _scores(self) -> list[Score]:
         return [OPENERS[name](getattr(self.settings, name)) for name in self.names]
 
+    def load(self) -> None:
+        """Load the models now. Raises ``ScoreError`` where one is not here, or cannot be used."""
+        assert len(self._scores) == len(self.names)
+
     def __call__(self, sound: Sound) -> dict[str, float]:
         """Values by column, in the order of ``names``: finite, rounded; one that a sound does not let be told is left out."""
         found = {column: value for score in self._scores for column, value in score(sound).items()}
