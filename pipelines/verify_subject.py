@@ -14,6 +14,8 @@ from manifests.recipe import Recipe, parse
 from manifests.settings.codecs import CodecSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
+from pipelines.stages.hearing import Ear
+from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
@@ -76,8 +78,8 @@ class Subject:
         """What ``run.json`` says of the run that made it, or None where there is none."""
         return _run(self.out)
 
-    def worker(self) -> TokenizeWorker:
-        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+    def corpus_root(self) -> str:
+        """Where the corpus lies. Raises :class:`Unreachable` where it is not there."""
         run = self.run()
         root = run.get("root") if run else None
         if not isinstance(root, str) or not root:
@@ -88,7 +90,16 @@ class Subject:
             raise Unreachable(f"the corpus at {root} cannot be reached ({type(error).__name__}: {error})") from error
         if not found:
             raise Unreachable(f"the corpus is not at {root}")
-        corpus = self.recipe.corpus
+        return root
+
+    def ear(self) -> Ear:
+        """What heard the corpus, without scores and filters. Raises :class:`Unreachable` where the corpus is not there."""
+        rate = self.tokenizer.spec.sample_rate
+        return Ear(fetcher(self.recipe.corpus, self.corpus_root()), self.recipe.clean, rate)
+
+    def worker(self) -> TokenizeWorker:
+        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+        root, corpus = self.corpus_root(), self.recipe.corpus
         plan, fit = self.store("copies" if self.recipe.copies else "plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()

@@ -21,12 +21,14 @@ from manifests.ledger import Outcome
 from manifests.recipe import Recipe, RecipeError, load
 from pipelines import cli
 from pipelines.data import opened
+from pipelines.inspect import find, originals
 from pipelines.preview import Preview, preview
 from pipelines.repair import repair
 from pipelines.reporting import make_report
 from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
 from pipelines.verify import verify
+from pipelines.verify_subject import Subject
 from pipelines.workspace import Workspace
 from tests.corpora import corpus
 from tests.faults import command
@@ -164,6 +166,7 @@ def test_without_its_model_a_dataset_still_verifies_and_says_what_was_not_looked
     verdict = verify(str(out), reencode=2)
     assert verdict.ok, [str(fault) for fault in verdict.faults]
     assert any("a score cannot be computed" in note for note in verdict.notes)
+    assert originals(Subject.open(str(out)), find(str(out))).keys() == {"speech-original"}
 
 
 def test_the_reasons_of_the_recipe_are_told_wherever_others_are(made: Made, tmp_path: Path) -> None:
@@ -232,6 +235,20 @@ def test_a_damaged_file_of_the_search_for_copies_is_found_and_made_anew(name: st
     repaired = repair(str(out), QUIET)
     assert repaired.ok, repaired
     assert fingerprints(out) == fingerprints(made.out)
+
+
+def test_scores_go_along_where_a_dataset_is_exported(made: Made, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    dest = str(tmp_path / "hf")
+    shown = CliRunner().invoke(cli.app, ["export", str(made.out), dest, "--to", "hf", "--no-audio", "--workers", "0"])
+    assert shown.exit_code == 0, shown.output
+    rows = [row for file in Path(dest).rglob("*.parquet") for row in pyarrow.parquet.read_table(file).to_pylist()]
+    kept = {sample.meta["id"]: sample.meta["scores"] for sample in Dataset.open(str(made.out))}
+    assert {row["id"] for row in rows} == kept.keys()
+    for row in rows:
+        assert {name: row[name] for name in kept[row["id"]]} == kept[row["id"]]
+    assert "| `snr_db` | signal to noise ratio, dB |" in (Path(dest) / "README.md").read_text(encoding="utf-8")
 
 
 # Before anything is made
