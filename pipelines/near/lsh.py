@@ -12,7 +12,7 @@ Legend: elements_E distinct 64-bit hashes; least_K least values by hash function
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ HASHES = 128
 RECALL = 0.995  # of pairs exactly as alike as asked
 PER_KEY = 8  # entries of one key: what many agree in tells little
 PIECE = 4096  # elements hashed at once
+TO_HOME = 0x9E3779B1
 ODD, GOLDEN = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -64,6 +65,11 @@ class MinHash:
         return keys_B.tolist()
 
 
+def _home(keys_K: np.ndarray) -> np.ndarray:
+    """The slots that keys are looked for from, to be cut to the size of the table."""
+    return keys_K * np.uint64(TO_HOME) >> np.uint64(7)
+
+
 @dataclass
 class Table:
     """Which items have a key. Items are numbers from 0 on; a key keeps its first :data:`PER_KEY`."""
@@ -83,35 +89,31 @@ class Table:
             0,
         )
 
-    def _slots(self, key: int) -> Iterator[int]:
-        mask, slot = self.size - 1, (key * 0x9E3779B1 >> 7) & (self.size - 1)
-        while True:
-            yield slot
-            slot = (slot + 1) & mask
-
-    def find(self, key: int) -> list[int]:
-        """The items of a key."""
-        found = []
-        for slot in self._slots(key):
-            item = self._items[slot]
-            if item < 0:
-                return found
-            if self._keys[slot] == key:
-                found.append(item)
-        return found
+    def find(self, keys: Iterable[int]) -> list[int]:
+        """The items that have any of these keys, sorted; all keys are looked for at once."""
+        wanted_K = np.unique(np.fromiter(keys, np.uint64))
+        keys_S, items_S = np.frombuffer(self._keys, np.uint32), np.frombuffer(self._items, np.int32)
+        mask, found = np.uint64(self.size - 1), [np.zeros(0, np.int32)]
+        slots_K = _home(wanted_K) & mask
+        while len(slots_K):
+            items_K = items_S[slots_K]
+            taken_K = items_K >= 0
+            found.append(items_K[taken_K & (keys_S[slots_K] == wanted_K)])
+            wanted_K, slots_K = wanted_K[taken_K], (slots_K[taken_K] + ODD) & mask
+        return np.unique(np.concatenate(found)).tolist()
 
     def add(self, key: int, item: int) -> None:
         if 3 * self._count >= 2 * self.size:
             self._grow()
-        had = 0
-        for slot in self._slots(key):
-            if self._items[slot] < 0:
-                self._keys[slot], self._items[slot] = key, item
-                self._count += 1
-                return
-            had += self._keys[slot] == key
+        keys, items, mask, had = self._keys, self._items, self.size - 1, 0
+        slot = (key * TO_HOME >> 7) & mask
+        while items[slot] >= 0:
+            had += keys[slot] == key
             if had >= PER_KEY:
                 return
+            slot = (slot + 1) & mask
+        keys[slot], items[slot] = key, item
+        self._count += 1
 
     def _grow(self) -> None:
         keys, items = self._keys, self._items
@@ -136,7 +138,7 @@ class Index:
 
     def candidates(self, keys: list[int]) -> list[int]:
         """Items that agree with these keys in a band or more, in the order they were added."""
-        return sorted({item for key in keys for item in self.table.find(key)})
+        return self.table.find(keys)
 
     def add(self, keys: list[int], item: int) -> None:
         for key in keys:

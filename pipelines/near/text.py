@@ -3,7 +3,7 @@
 Texts are compared as sets of five-character pieces, after case, punctuation and spaces are evened out: no language is presumed, and one wrong
 letter in a sentence of fifty costs a tenth. What is likely alike is found by :mod:`pipelines.near.lsh` and then compared exactly.
 
-Memory: some 500 bytes for each text that stays (its words, its id, and 14 entries of the table at 0.9): half a gigabyte a million.
+Memory: under a kilobyte for each text that stays (its words, its id, and 14 entries of the table at 0.9): a gigabyte a million.
 
 Legend: pieces_E distinct 64-bit hashes of pieces, sorted.
 """

@@ -62,8 +62,10 @@ def test_the_table_finds_what_was_added_and_nothing_else_however_it_grows(entrie
         kept = wanted.setdefault(key, [])
         kept += [item] if len(kept) < PER_KEY else []
     for key, items in wanted.items():
-        assert sorted(table.find(key)) == sorted(items)
-    assert table.find(77_777) == wanted.get(77_777, [])
+        assert table.find([key]) == sorted(set(items))
+    assert table.find(wanted) == sorted({item for items in wanted.values() for item in items})
+    assert table.find([77_777]) == sorted(set(wanted.get(77_777, [])))
+    assert table.find([]) == []
 
 
 def test_keys_are_the_same_in_every_process_and_do_not_depend_on_the_order() -> None:
@@ -222,6 +224,20 @@ def test_of_a_sound_that_is_too_short_or_silent_nothing_is_said(speech: list) ->
         assert np.count_nonzero(prints[0]) < LEAST_WORDS
         assert near.resembled("a", prints) is None
         assert near.resembled("b", prints) is None
+
+
+@given(st.integers(-300, 300), st.integers(0, 2**32 - 1))
+def test_two_fingerprints_are_laid_over_each_other_wherever_they_meet(moved: int, seed: int) -> None:
+    words_F = np.random.default_rng(seed).integers(1, 2**32, 2000).astype(np.uint32)
+    words_F[100:200] = words_F[99]  # a held tone
+    other_F = words_F[max(moved, 0) : len(words_F) + min(moved, 0)]
+    assert agreement(words_F, other_F, 0.9) == 1.0
+    assert agreement(words_F, other_F[::-1], 0.9) < 0.6
+
+
+def test_an_hour_is_held_against_an_hour_in_little_memory() -> None:
+    words_F = np.random.default_rng(0).integers(1, 2**32, 16 * 3600).astype(np.uint32)
+    assert agreement(words_F, words_F[5000:], 0.6) == 1.0
 
 
 def test_a_part_is_a_copy_only_where_enough_of_it_lies_in_the_other(speech: list) -> None:
