@@ -2,7 +2,8 @@
 
 A list of what is allowed, never of what is forbidden: columns, numbers, texts, ``and or not``, comparisons, ``in``, ``is None``,
 ``+ - * / %`` of numbers, and the functions of :data:`FUNCTIONS`. Powers, attributes, indexes, loops and calls of anything else do not
-exist here, so there is nothing that could be made large, and nothing to escape by. Kinds are checked too: a text is no number.
+exist here, so there is nothing that could be made large, and nothing to escape by. Kinds are checked too: a text is no number. (Libraries
+for such expressions, simpleeval or CEL, know neither the kinds of columns nor unknown values: the same walk would be needed beside them.)
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Of each set the least value under many hash functions is kept; two sets share such a value as often as they share elements. A few of
 these values make a band, and sets that agree in a whole band are candidates, to be compared in full by whoever asks.
 
-The table is open addressing over two plain arrays, 12 to 24 bytes an entry: a Python dictionary of the same takes a hundred, and so
-does the library datasketch, which brings scipy besides. Nothing here depends on the machine or on Python's own hashes.
+The table is open addressing over two plain arrays, 12 to 24 bytes an entry; a Python dictionary of the same takes about a hundred. (The
+library datasketch keeps such dictionaries, and brings scipy.) Nothing here depends on the machine or on Python's own hashes.
 
 Legend: elements_E distinct 64-bit hashes; least_K least values by hash function; keys_B by band.
 """
