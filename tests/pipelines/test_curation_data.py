@@ -21,10 +21,12 @@ from manifests.ledger import Outcome
 from manifests.recipe import Recipe, RecipeError, load
 from pipelines import cli
 from pipelines.data import opened
+from pipelines.engine.contract import Task
 from pipelines.inspect import find, originals
 from pipelines.preview import Preview, preview
 from pipelines.repair import repair
 from pipelines.reporting import make_report
+from pipelines.stages.s35_copies import CopiesJob, prints_name, unpacked
 from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
 from pipelines.verify import verify
@@ -235,6 +237,20 @@ def test_a_damaged_file_of_the_search_for_copies_is_found_and_made_anew(name: st
     repaired = repair(str(out), QUIET)
     assert repaired.ok, repaired
     assert fingerprints(out) == fingerprints(made.out)
+
+
+def test_poison_in_the_search_for_copies_costs_itself_alone(made: Made, tmp_path: Path) -> None:
+    subject = Subject.open(str(made.out))
+    job = CopiesJob(str(tmp_path), subject.store("plan").root, str(made.corpus), subject.recipe, subject.units)
+    worker, unit = job.open(), subject.units[0]
+    whole = worker.process(Task(unit), lambda _: None)
+    assert whole.files[prints_name(0)] == subject.store("copies").read(prints_name(0))
+    position = next(i for i, outcome in enumerate(whole.outcomes) if outcome.status == "written")
+    did = worker.process(Task(unit, skip={position: ("worker_died", "it died")}), lambda _: None)
+    assert did.outcomes[position].reason == "worker_died"
+    prints = [list(unpacked(made.files[prints_name(0)])) for made in (whole, did)]
+    assert [n for n in range(unit.count) if prints[0][n].size != prints[1][n].size] == [position]
+    assert worker.process(Task(unit, only=(1, 3)), lambda _: None).outcomes == whole.outcomes[1:3]
 
 
 def test_scores_go_along_where_a_dataset_is_exported(made: Made, tmp_path: Path) -> None:
