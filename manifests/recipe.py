@@ -15,22 +15,28 @@ from pydantic import Field, model_validator
 
 from manifests import recipe_file
 from manifests.corpora import AnyCorpus
+from manifests.filters.columns import scores_of
+from manifests.filters.rule import Rule
 from manifests.recipe_file import RecipeError
 from manifests.settings.base import Settings
 from manifests.settings.clean import CleanSettings
+from manifests.settings.copies import CopiesSettings
+from manifests.settings.filters import FilterSettings
 from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
+from manifests.settings.scores import ScoresSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
-    "tokens": ("name", "corpus", "plan", "split", "clean", "speech", "text"),
+    "tokens": ("name", "corpus", "plan", "split", "clean", "scores", "filters", "speech", "text"),
     "masks": ("mask",),
     "teach": ("teach",),
 }
+UNLESS_ASKED = ("scores", "filters", "copies")  # blocks that leave no trace in a recipe that does not use them
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -44,6 +50,9 @@ class Recipe(Settings):
     plan: PlanSettings = PlanSettings()
     split: SplitSettings = SplitSettings()
     clean: CleanSettings = CleanSettings()
+    copies: CopiesSettings | None = Field(default=None, description="null: nobody looks for copies by ear")
+    scores: ScoresSettings = Field(default_factory=ScoresSettings, description="what is measured of every sound")
+    filters: FilterSettings = Field(default={}, description="by reason, an expression that is true of what is left out")
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
     text: TextSettings = Field(default_factory=TextSettings)
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
@@ -64,6 +73,26 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _scores_of_rules_are_set(self) -> Recipe:
+        if "dnsmos" in self.wanted and self.scores.dnsmos is None:
+            raise ValueError(
+                "a rule of filters asks for DNSMOS, which needs its model: scores: {dnsmos: {model: PATH}}"
+            )
+        return self
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The filter rules, in the order they are asked: those that need no sound come first."""
+        rules = [Rule(reason, text) for reason, text in self.filters.items()]
+        return tuple(sorted(rules, key=lambda rule: rule.needs_sound))
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The scores to compute: those asked for, and those that a rule names."""
+        named = scores_of(name for rule in self.rules for name in rule.columns)
+        return tuple(name for name in ScoresSettings.model_fields if name in named or name in self.scores.asked)
+
     def deciding(self, stage: str | None = None) -> dict[str, Any]:
         """The part that decides bytes, as JSON: without ``run``, ``report`` and where corpus, teacher and weights happen to lie.
 
@@ -72,9 +101,11 @@ class Recipe(Settings):
         value = self.model_dump(mode="json", exclude={"run", "report"})
         value["corpus"].pop("root")
         value["speech"].pop("weights", None)
+        value["plan"], value["scores"] = self.plan.deciding(), self.scores.deciding()
+        value = {block: part for block, part in value.items() if part or block not in UNLESS_ASKED}
         if value["teach"] is not None:
             value["teach"].pop("teacher")
-        return value if stage is None else {block: value[block] for block in READ_BY[stage]}
+        return value if stage is None else {block: value[block] for block in READ_BY[stage] if block in value}
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

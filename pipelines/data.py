@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> copies (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipelines.engine.progress import Events
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import copies_folder, fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
 from pipelines.output_lock import output_lock
-from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
+from pipelines.stages import s20_ingest, s30_plan, s35_copies, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
 
 RUN = "run.json"  # how and from where the output was made: not part of the dataset
@@ -81,6 +81,17 @@ class DataRun:
         if units is None:
             units = s30_plan.write_plan(s20_ingest.cut_lines(self.space.cuts), self.recipe.plan, store)
         return cuts, folder, units
+
+    def marked(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
+        """The folder of the plan with copies marked, by the name of its stage; none where nobody looks for copies."""
+        settings, store = self.recipe.copies, self.space.store
+        if settings is None:
+            return {}
+        folder = copies_folder(self.space, plan)
+        job = s35_copies.CopiesJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        did["copies"] = self.engine.run(job)
+        did["copies"] += s35_copies.write_marked(store.sub(plan), store.sub(folder), units, settings)
+        return {"copies": folder}
 
     def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
         """The folder of what was fitted."""
@@ -156,25 +167,27 @@ class DataRun:
             did["teacher"] = int(bootstrap.trained(description, self.engine.console))
         return bootstrap.taught_by(description), bootstrap.folder(description)
 
-    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, str, tuple[Unit, ...], str]:
-        """All that tokens are made of: (corpus root, manifest, plan folder, units, fit folder)."""
+    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, dict[str, str], tuple[Unit, ...]]:
+        """All that tokens are made of: (corpus root, manifest, folders by stage, units)."""
         self.check_teacher()
         root = self.corpus_root(did)
         self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
         cuts, plan, units = self.planned(root, did)
-        return root, cuts, plan, units, self.fitted(root, plan, units, did)
+        copies = self.marked(root, plan, units, did)
+        fit = self.fitted(root, copies.get("copies", plan), units, did)
+        return root, cuts, {"plan": plan, **copies, "fit": fit}, units
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
-        root, cuts, plan, units, fit = self.inputs(did)
-        tokens = self.tokenized(root, plan, fit, units, did)
+        root, cuts, folders, units = self.inputs(did)
+        tokens = self.tokenized(root, folders.get("copies", folders["plan"]), folders["fit"], units, did)
         masks = self.masked(tokens, units, did)
-        folders = {"plan": plan, "fit": fit, "tokens": tokens, **masks}
+        folders = {**folders, "tokens": tokens, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
-            **self._tokenizers(fit), **self._spoken(root),
+            **self._tokenizers(folders["fit"]), **self._spoken(root),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
         value |= self._masks(masks, value["tokens"]["shards"])

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from manifests.receipt import Receipt
 from manifests.settings.speech import PatchesSettings
-from pipelines.stages import s30_plan, s50_fit, s60_tokenize, s70_mask
+from pipelines.stages import s30_plan, s35_copies, s50_fit, s60_tokenize, s70_mask
 from pipelines.workspace import Workspace
 
 
 def plan_folder(space: Workspace, manifest: str) -> str:
     """``manifest`` is its SHA-256."""
-    return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.model_dump(mode="json"))
+    return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.deciding())
+
+
+def copies_folder(space: Workspace, plan: str) -> str:
+    """Of the plan with copies marked. Cleaning and filters decide who takes part."""
+    recipe = space.recipe
+    assert recipe.copies is not None, "asked only where copies are looked for"
+    blocks = [block.model_dump(mode="json") for block in (recipe.copies, recipe.clean)]
+    return space.folder("copies", s35_copies.VERSION, plan, *blocks, recipe.speech.sample_rate, *_judged(space))
+
+
+def _judged(space: Workspace) -> list[Any]:
+    """All that filters read, where there are any."""
+    decided = space.recipe.deciding()
+    return [decided.get(block) for block in ("filters", "scores", "corpus", "split")] if space.recipe.filters else []
 
 
 def fit_folder(space: Workspace, plan: str) -> str:
+    """``plan`` is the one with copies marked, where there is one; so it is for the tokens."""
     recipe, speech = space.recipe, space.recipe.speech
     encoding = speech.encoding() if isinstance(speech, PatchesSettings) else recipe.deciding()["speech"]
     blocks = [block.model_dump(mode="json") for block in (recipe.text, recipe.clean, recipe.split)]
-    return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks, *_codec(space))
+    return space.folder("fit", s50_fit.VERSION, plan, encoding, *blocks, *_judged(space), *_codec(space))
 
 
 def tokens_folder(space: Workspace, plan: str, fit: Receipt | None) -> str:

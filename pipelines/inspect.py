@@ -138,7 +138,7 @@ def write_audio(inspection: Inspection, folder: str | Path) -> list[Path]:
 def originals(subject: Subject, inspection: Inspection) -> dict[str, np.ndarray]:
     """The cleaned waves that the codes were made of; empty where the corpus is out of reach."""
     try:
-        ear = subject.worker().ear
+        ear = subject.ear()
     except Unreachable:
         return {}
     unit = int(Path(str(inspection.shard)).stem.removeprefix("shard-"))

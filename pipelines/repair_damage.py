@@ -17,15 +17,17 @@ from pipelines.engine.commit import crash_point
 from pipelines.repair_records import Records
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
+from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.verify import verify
+from pipelines.verify_copies import check_copies
 from pipelines.verify_findings import Fault, Findings, Progress
 from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt
 from pipelines.verify_reencode import ELSEWHERE
 from pipelines.verify_samples import check_index
 from pipelines.verify_subject import Subject
 
-INPUTS = ("screen", "spoken", "cuts", "plan", "fit")
+INPUTS = ("screen", "spoken", "cuts", "plan", "copies", "fit")
 SHARDS = ("tokens", "masks", "teach")  # each depends on those before it
 CUTS = "cuts"
 UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
@@ -80,6 +82,8 @@ def _receipts(part: Part) -> list[str]:
     alone = {"cuts": RECEIPT, "plan": PLAN}
     if part.stage in alone:
         return [alone[part.stage]]
+    if part.stage == "copies":  # the marked plan is made of all units
+        return [PLAN] if part.unit is None else [PLAN, receipt_name(part.unit)]
     return [] if part.unit is None else [receipt_name(part.unit)]
 
 
@@ -93,6 +97,8 @@ def _data(part: Part) -> list[str]:
         NAME,
     ):  # its units are written again in any case, and no reader finds them without plan.json
         return []
+    if part.stage == "copies":
+        return [] if part.unit is None else [prints_name(part.unit)]
     if part.stage == "screen":
         return [f"voice-{part.unit:03d}.json"]
     return ["head.safetensors"] if part.unit is None else [f"{shard_stem(part.unit)}{end}" for end in (".tar", ".idx")]
@@ -122,6 +128,8 @@ def _inputs(records: Records) -> list[Fault]:
         found.add(f"{CUTS}/{RECEIPT}", "missing or damaged", "")
     else:
         _inputs_alone(records, subject, found)
+    if "copies" in records.folders:
+        check_copies(subject, found)
     if "fit" in records.folders:
         receipt = load_receipt(subject, "fit", 0, found)
         if receipt is not None:

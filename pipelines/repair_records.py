@@ -13,7 +13,7 @@ from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from pipelines.data import RUN
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import copies_folder, fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
@@ -131,6 +131,8 @@ def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:
     if manifest is None:
         return names
     names["plan"] = plan = plan_folder(space, manifest)
+    if recipe.copies is not None:
+        names["copies"] = plan = copies_folder(space, plan)
     names["fit"] = fit = fit_folder(space, plan)
     try:
         if (receipt := read_receipt(store.sub(fit), 0)) is None:

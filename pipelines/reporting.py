@@ -19,7 +19,7 @@ from pipelines.inspect import Inspection, find, originals
 from pipelines.report.example import Example
 from pipelines.report.page import write_report
 from pipelines.report.survey import choose_examples
-from pipelines.stages.s40_clean import REASONS
+from pipelines.stages.judging import reasons
 from pipelines.verify_subject import Subject
 
 
@@ -40,11 +40,11 @@ def make_report(root: str, console: Console) -> str:
         if settings.recognise:
             console.print(f"report: the recogniser hears {settings.recognise} utterances, original and resynthesised")
             extras["recognised"] = recognised(subject, _drawn(dataset, settings.recognise))
-    return write_report(out, dataset, _receipts(subject), examples, REASONS, extras)
+    return write_report(out, dataset, _receipts(subject), examples, reasons(subject.recipe.rules), extras)
 
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
-    of_units = [stage for stage in ("tokens", "masks", "teach") if stage in subject.description["folders"]]
+    of_units = [stage for stage in ("copies", "tokens", "masks", "teach") if stage in subject.description["folders"]]
     return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 
 

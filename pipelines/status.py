@@ -26,7 +26,7 @@ from pipelines.stages.s30_plan import read_plan
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks", "teach")
+CUTS, STAGES = "cuts", ("plan", "copies", "fit", "tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,7 @@ def status(root: str) -> Status:
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
+        *_side(look, "copies", "copies", folders, units, before=False),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
         *_side(look, "masks", "mask", folders, units, before=True),

@@ -1,6 +1,6 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
-In this order: description, manifest, plan (made again and compared), fitted files, then unit by unit receipt, hashes, index,
+In this order: description, manifest, plan (made again and compared), copies, fitted files, then unit by unit receipt, hashes, index,
 keys, samples and splits, the masks beside them, drawn again, and what was taught of these; the sums; what no receipt names; a unit
 through its teacher once more; and a sample of utterances made again from their sound.
 """
@@ -16,6 +16,7 @@ from manifests.receipt import FOLDER, Receipt, receipt_name
 from manifests.receipt_index import NAME as INDEX
 from manifests.recipe import RecipeError
 from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
+from pipelines.verify_copies import check_copies
 from pipelines.verify_findings import RERUN, Fault, Findings, Progress, Verdict
 from pipelines.verify_inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
 from pipelines.verify_masks import MaskCheck
@@ -53,6 +54,8 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         whole = check_cuts(subject, found)
     with found.guard(subject.folder("plan"), RERUN):
         check_plan(subject, whole, found)
+    if subject.recipe.copies is not None:
+        check_copies(subject, found)
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()

@@ -16,6 +16,7 @@ from pipelines.stages.s60_tokenize import TokenizeWorker
 from pipelines.verify_findings import REMAKE, Findings, Progress
 from pipelines.verify_subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
+from tokenization.scores.base import ScoreError
 
 ELSEWHERE = "restore the corpus, or make the dataset anew"  # making the unit anew does not help
 SEARCHED = 500  # samples of damaged shards that are made again to name the damaged ones
@@ -58,6 +59,9 @@ def check_again(subject: Subject, picks: Sequence[Pick], found: Findings, progre
         worker = subject.worker()
     except Unreachable as why:
         found.notes.append(f"nothing was encoded again: {why}")
+        return
+    except ScoreError as why:
+        found.notes.append(f"nothing was encoded again, a score cannot be computed: {why}")
         return
     except TokenizerError as why:
         found.notes.append(f"nothing was encoded again, the tokenizer does not open: {why}")

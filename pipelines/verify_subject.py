@@ -14,6 +14,8 @@ from manifests.recipe import Recipe, parse
 from manifests.settings.codecs import CodecSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
+from pipelines.stages.hearing import Ear
+from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
@@ -43,13 +45,7 @@ class Subject:
         description = read_description(out)
         if not isinstance(description.get("recipe"), dict) or not isinstance(description.get("folders"), dict):
             raise DatasetError(f"{out.root}/dataset.json: damaged: it has no recipe or no folders")
-        recipe = parse(description["recipe"], "dataset.json")
-        if isinstance(
-            recipe.speech, CodecSettings
-        ):  # a dataset does not say where weights lie; the run that made it does
-            place = ((_run(out) or {}).get("recipe") or {}).get("speech", {}).get("weights", "")
-            recipe = recipe.model_copy(update={"speech": recipe.speech.model_copy(update={"weights": place})})
-        return cls(out, description, recipe)
+        return cls(out, description, _placed(parse(description["recipe"], "dataset.json"), out))
 
     def folder(self, stage: str) -> str:
         """The name of a stage's folder. Raises ``DatasetError`` where the description names none."""
@@ -82,8 +78,8 @@ class Subject:
         """What ``run.json`` says of the run that made it, or None where there is none."""
         return _run(self.out)
 
-    def worker(self) -> TokenizeWorker:
-        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+    def corpus_root(self) -> str:
+        """Where the corpus lies. Raises :class:`Unreachable` where it is not there."""
         run = self.run()
         root = run.get("root") if run else None
         if not isinstance(root, str) or not root:
@@ -94,10 +90,33 @@ class Subject:
             raise Unreachable(f"the corpus at {root} cannot be reached ({type(error).__name__}: {error})") from error
         if not found:
             raise Unreachable(f"the corpus is not at {root}")
-        corpus = self.recipe.corpus
-        plan, fit = self.store("plan").root, self.store("fit").root
+        return root
+
+    def ear(self) -> Ear:
+        """What heard the corpus, without scores and filters. Raises :class:`Unreachable` where the corpus is not there."""
+        rate = self.tokenizer.spec.sample_rate
+        return Ear(fetcher(self.recipe.corpus, self.corpus_root()), self.recipe.clean, rate)
+
+    def worker(self) -> TokenizeWorker:
+        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+        root, corpus = self.corpus_root(), self.recipe.corpus
+        plan, fit = self.store("copies" if self.recipe.copies else "plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
+
+
+def _placed(recipe: Recipe, out: Store) -> Recipe:
+    """With where weights and models lie: a dataset does not say, the run that made it does."""
+    speech, dnsmos = recipe.speech, recipe.scores.dnsmos
+    if not isinstance(speech, CodecSettings) and dnsmos is None:
+        return recipe
+    said = (_run(out) or {}).get("recipe") or {}
+    if isinstance(speech, CodecSettings):
+        speech = speech.model_copy(update={"weights": said.get("speech", {}).get("weights", "")})
+    if dnsmos is not None:
+        dnsmos = dnsmos.model_copy(update={"model": said.get("scores", {}).get("dnsmos", {}).get("model", "")})
+    scores = recipe.scores.model_copy(update={"dnsmos": dnsmos})
+    return recipe.model_copy(update={"speech": speech, "scores": scores})
 
 
 def _run(out: Store) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from manifests.fingerprint import fingerprint
 from manifests.recipe import Recipe
 from manifests.settings.codecs import CodecSettings
 from manifests.storage import Store
+from pipelines.stages.judging import check_reasons
 
 CUTS = "cuts"
 
@@ -28,7 +29,15 @@ class Workspace:
 
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
-        """With the checksum of the codec's weights in the recipe, where it names weights. Raises ``TokenizerError`` where these are not here."""
+        """With the checksums of the weights and models that the recipe names.
+
+        Raises ``TokenizerError`` and ``ScoreError`` where these are not here, ``RecipeError`` for a rule that takes a reason of the pipeline's.
+        """
+        check_reasons(recipe.rules)
+        if "dnsmos" in recipe.wanted:
+            from tokenization.scores.registry import pinned as pinned_scores
+
+            recipe = recipe.model_copy(update={"scores": pinned_scores(recipe.scores)})
         if not isinstance(recipe.speech, CodecSettings):
             return cls(recipe, root)
         from tokenization.registry import open_tokenizer, pinned

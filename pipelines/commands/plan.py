@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
 
 from pipelines.commands.options import JsonOpt, OutOpt, RecipeArg, SetOpt, console
 
 
-def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = None, json_out: JsonOpt = False) -> None:
-    """List the corpus and deal it into units, without decoding any sound: what would `data` do?"""
+def plan(
+    recipe: RecipeArg = "demo",
+    out: OutOpt = "out",
+    overrides: SetOpt = None,
+    filters: Annotated[
+        bool, typer.Option("--filters", help="Hear a sample: what would each rule of the recipe's filters cost?")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Utterances that --filters hears.")] = 200,
+    json_out: JsonOpt = False,
+) -> None:
+    """List the corpus and deal it into units, without decoding any sound: what would `data` do?
+
+    With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
+    """
     from manifests.recipe import load
     from pipelines.data import opened
+    from pipelines.preview import preview
 
     with opened(load(recipe, overrides or []), out, console()) as run:
         did: dict[str, int] = {}
-        cuts, folder, units = run.planned(run.corpus_root(did), did)
+        root = run.corpus_root(did)
+        cuts, folder, units = run.planned(root, did)
+        seen = preview(run.recipe, root, run.space.store.sub(folder), units, run.mapper, sample) if filters else None
     facts = {
         "folder": folder,
         "utterances": cuts.utterances,
@@ -24,4 +43,8 @@ def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = No
     }
     shares = [u.seconds for u in units]
     facts["unit_seconds"] = {"least": min(shares, default=0), "most": max(shares, default=0)}
+    if seen is not None and json_out:
+        facts["filters"] = seen.to_json()
     sys.stdout.write(json.dumps(facts) + "\n" if json_out else "".join(f"{k}: {v}\n" for k, v in facts.items()))
+    if seen is not None and not json_out:
+        seen.render(Console(highlight=False))

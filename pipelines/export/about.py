@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manifests.dataset import Dataset, DatasetError
+from manifests.filters.columns import QUERY, SCORES
 from manifests.fingerprint import canonical, sha256
-from manifests.recipe import READ_BY
+from manifests.recipe import READ_BY, UNLESS_ASKED, Recipe, parse
 from pipelines.export.errors import ExportError
 
 NEEDED = ("name", "recipe", "speech", "text", "splits", "ledger", "tokens", "folders")
@@ -27,6 +28,7 @@ class About:
     folders       split of the dataset: what the export calls it, a word of letters, digits and ``_``
     sound         whether the cleaned sound goes along
     place         the folder that lists name files by, where a format's lists hold whole paths
+    scores        columns of the scores that samples may carry, those of queries with ``query_`` before them
     """
 
     name: str
@@ -36,6 +38,7 @@ class About:
     folders: Mapping[str, str]
     sound: bool
     place: str
+    scores: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Dataset, sound: bool, place: str) -> About:
@@ -48,10 +51,12 @@ class About:
             raise ExportError(
                 f"{data.store.root}: no utterance was written into this dataset; there is nothing to export"
             )
-        recipe = sha256(canonical(token_recipe(value, where)))
+        decided = token_recipe(value, where)
+        recipe = sha256(canonical(decided))
         kept = {part: value[part] for part in ("speech", "text", "splits", "ledger")}
         identity = sha256(canonical([recipe, kept, value["tokens"]["shards"]]))
-        return cls(value["name"], kept, recipe, identity, split_folders(list(value["splits"])), sound, place)
+        about = cls(value["name"], kept, recipe, identity, split_folders(list(value["splits"])), sound, place)
+        return replace(about, scores=_score_columns(parse(decided, where), about.query_sound))
 
     @property
     def frame_rate(self) -> float:
@@ -96,10 +101,16 @@ def token_recipe(description: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises ``DatasetError`` where one is missing.
     """
     recipe = description["recipe"]
-    missing = [block for block in READ_BY["tokens"] if block not in recipe]
+    missing = [block for block in READ_BY["tokens"] if block not in recipe and block not in UNLESS_ASKED]
     if missing:
         raise DatasetError(f"{where}: damaged: its recipe has no {', '.join(missing)}; speechmill verify tells more")
-    return {block: recipe[block] for block in READ_BY["tokens"]}
+    return {block: recipe[block] for block in READ_BY["tokens"] if block in recipe}
+
+
+def _score_columns(recipe: Recipe, query: bool) -> tuple[str, ...]:
+    """The columns of the scores that samples carry; with ``query``, of their queries too."""
+    names = [column.name for column in SCORES if column.score in recipe.wanted]
+    return (*names, *(f"{QUERY}{name}" for name in names if query))
 
 
 def split_folders(splits: Sequence[str]) -> dict[str, str]:

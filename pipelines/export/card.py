@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from manifests.filters.columns import COLUMNS as SCORES
 from pipelines.export.about import About
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _page(about: About, features: Features, sums: Mapping[str, Mapping[str, int]
         "",
         "| column | what |",
         "|---|---|",
-        *(f"| `{name}` | {COLUMNS[name]} |" for name in features),
+        *(f"| `{name}` | {_meaning(name)} |" for name in features),
         "",
         _tokenizer(speech),
         f"- Text tokenizer: {text['vocab_size']} tokens, SHA-256 of its `tokenizer.json` {text['checksum']}.",
@@ -88,6 +89,13 @@ def _page(about: About, features: Features, sums: Mapping[str, Mapping[str, int]
         f"- Licence: {LICENCE}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _meaning(name: str) -> str:
+    if name in COLUMNS:
+        return COLUMNS[name]
+    score = SCORES[name]
+    return f"{score.what}, {score.unit}"
 
 
 def _tokenizer(speech: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from manifests.filters.columns import QUERY
 from pipelines.export.about import About
 from pipelines.export.base import Parts, Piece
 from pipelines.export.card import card
@@ -63,7 +64,7 @@ def features(about: About) -> Features:
         "id": text, "text": text, "speaker": text, "language": text, "corpus": text, "recording": text,
         "start": seconds, "duration": seconds, "audio": sound, "speech": codes, "text_ids": ids,
         "query_text": text, "query_speaker": text, "query_duration": seconds, "query_audio": sound, "query_speech": codes,
-        "query_text_ids": ids, "extra": text,
+        "query_text_ids": ids, "extra": text, **dict.fromkeys(about.scores, Value("float64")),
     }  # fmt: skip
     if not about.sound:
         del columns["audio"], columns["query_audio"]
@@ -76,6 +77,8 @@ def _columns(about: About, items: Sequence[Item]) -> dict[str, Any]:
     columns: dict[str, Any] = {name: [i.meta.get(name) for i in items] for name in same}
     columns |= {f"query_{name}": [i.query.get(name) for i in items] for name in ("text", "speaker", "duration")}
     columns["extra"] = [orjson.dumps(i.meta["extra"]).decode() if "extra" in i.meta else None for i in items]
+    for name in about.scores:
+        columns[name] = [_score(i, name) for i in items]
     columns["speech"] = matrices([i.speech_FQ for i in items], about.codebooks)
     columns["query_speech"] = matrices([i.query_FQ for i in items], about.codebooks)
     columns["text_ids"] = vectors([i.text_L for i in items], np.int32)
@@ -83,6 +86,12 @@ def _columns(about: About, items: Sequence[Item]) -> dict[str, Any]:
     columns["audio"] = [_audio(i.sound, f"{i.key}.flac") for i in items]
     columns["query_audio"] = [_audio(i.query_sound, f"{i.key}.query.flac") for i in items]
     return columns
+
+
+def _score(item: Item, name: str) -> float | None:
+    side = item.query if name.startswith(QUERY) else item.meta
+    value = side.get("scores", {}).get(name.removeprefix(QUERY))
+    return None if value is None else float(value)
 
 
 def _audio(sound: Sound | None, path: str) -> dict[str, Any] | None:

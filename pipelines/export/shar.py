@@ -112,7 +112,7 @@ def _cut(item: Item, manifests: dict[str, Any], about: About) -> dict[str, Any]:
     )  # fmt: skip
     query = {
         f"query_{name}": item.query[name]
-        for name in ("text", "speaker", "duration")
+        for name in ("text", "speaker", "duration", "scores")
         if item.query.get(name) is not None
     }
     if item.query_text_L is not None:
@@ -122,7 +122,7 @@ def _cut(item: Item, manifests: dict[str, Any], about: About) -> dict[str, Any]:
     custom = {
         "split": meta["split"], "corpus": meta["corpus"], "source_recording": meta["recording"], "source_start": meta["start"],
         "frame_rate": about.frame_rate, "text_ids": item.text_L.tolist(), **query,
-        **({"extra": meta["extra"]} if "extra" in meta else {}), **manifests,
+        **{name: meta[name] for name in ("scores", "extra") if name in meta}, **manifests,
     }  # fmt: skip
     return {
         "id": cut_id(item), "start": 0.0, "duration": seconds, "channel": 0, "supervisions": [supervision.to_dict()],

@@ -85,11 +85,11 @@ def size(count: float) -> str:
     return f"{short[:-1]} {short[-1]}B"
 
 
-def _ticks(top: float, steps: int, start: float, end: float) -> tuple[Tick, ...]:
-    """Ticks at round values from 0 to ``top``, placed between ``start`` and ``end``."""
+def _ticks(top: float, steps: int, start: float, end: float, low: float = 0.0) -> tuple[Tick, ...]:
+    """Ticks at round values above ``low``, from 0 to ``top``, placed between ``start`` and ``end``."""
     step = nice_step(top, steps)
     return tuple(
-        Tick(start + (end - start) * i * step / top, compact(i * step)) for i in range(int(top / step + 1e-9) + 1)
+        Tick(start + (end - start) * i * step / top, compact(low + i * step)) for i in range(int(top / step + 1e-9) + 1)
     )
 
 
@@ -103,9 +103,9 @@ def _grouped(bins: Bins, reach: float) -> tuple[npt.NDArray[np.int64], float]:
     return padded_B.reshape(used, merge).sum(axis=1), merge * bins.width
 
 
-def _range(i: int, width: float, whole: bool) -> str:
+def _range(i: int, width: float, whole: bool, low: float) -> str:
     """What bar ``i`` covers, in words."""
-    low, high = i * width, (i + 1) * width - (1 if whole else 0)
+    low, high = low + i * width, low + (i + 1) * width - (1 if whole else 0)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
@@ -113,20 +113,20 @@ def histogram(bins: Bins, unit: str) -> Histogram | None:
     """A histogram that reaches to the 99.5th percentile; None where nothing was counted."""
     if not bins.total:
         return None
-    counts_B, width = _grouped(bins, min(bins.quantile(0.995) + bins.width, bins.width * bins.bins))
+    counts_B, width = _grouped(bins, min(bins.quantile(0.995) - bins.low + bins.width, bins.width * bins.bins))
     reach, peak = width * len(counts_B), max(int(counts_B.max()), 1)
     across, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     bars = []
     for i, count in enumerate(counts_B.tolist()):
         height = tall * count / peak
-        title = f"{_range(i, width, bins.whole)} {unit}: {count:,}"
+        title = f"{_range(i, width, bins.whole, bins.low)} {unit}: {count:,}"
         bars.append(Bar(LEFT + across * i / len(counts_B), TOP + tall - height, across / len(counts_B), height, title))
     median = bins.quantile(0.5)
     return Histogram(
-        tuple(b for b in bars if b.height), _ticks(reach, 8, LEFT, WIDTH - RIGHT), _ticks(peak, 4, TOP + tall, TOP),
-        LEFT + across * min((median + (0.5 if bins.whole else 0)) / reach, 1),
+        tuple(b for b in bars if b.height), _ticks(reach, 8, LEFT, WIDTH - RIGHT, bins.low), _ticks(peak, 4, TOP + tall, TOP),
+        LEFT + across * min((median - bins.low + (0.5 if bins.whole else 0)) / reach, 1),
         median, bins.mean, bins.least, bins.most, bins.total,
-        bins.total - int(counts_B.sum()), reach,
+        bins.total - int(counts_B.sum()), bins.low + reach,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.dataset import Dataset
+from manifests.filters.columns import COLUMNS
 from manifests.receipt import Receipt
 from manifests.settings.teach import STAGE as TEACH
 from manifests.storage import Store
@@ -161,6 +162,12 @@ def _charts(found: Survey) -> list[tuple[str, str, Any]]:
     return [(title, unit, chart) for title, unit, bins in wanted if (chart := histogram(bins, unit))]
 
 
+def _score_charts(found: Survey) -> list[tuple[str, str, Any]]:
+    """(title, unit, histogram) of each score that samples carry."""
+    told = ((COLUMNS[name], bins) for name, bins in sorted(found.scores.items()))
+    return [(c.what[:1].upper() + c.what[1:], c.unit, chart) for c, bins in told if (chart := histogram(bins, c.unit))]
+
+
 def _view(data: ReportInput) -> dict[str, Any]:
     """Everything the template names."""
     description, found, ended = data.description, data.survey, data.endings
@@ -176,7 +183,7 @@ def _view(data: ReportInput) -> dict[str, Any]:
         "listed": ended.quarantined, "unlisted": max(quarantined - len(ended.quarantined), 0), "LISTED": LISTED,
         "splits": Rows.of(found.splits, GROUPS), "corpora": Rows.of(found.corpora, GROUPS),
         "languages": Rows.of(found.languages, GROUPS), "speakers": Rows.of(found.speakers, SPEAKERS), "askers": Rows.of(found.askers, SPEAKERS),
-        "charts": _charts(found), "books": books, "more_books": len(found.codes.counts_QV) - len(books),
+        "charts": _charts(found), "scores": _score_charts(found), "books": books, "more_books": len(found.codes.counts_QV) - len(books),
         "examples": show(data.examples), "more_examples": max(len(data.examples) - MAX_EXAMPLES, 0),
         "stages": stage_times(ended, data.extras), "voices": list(data.extras.get("voices") or ())[:VOICES],
         "recognised": data.extras.get("recognised") or {}, "shards": shards[:SHARDS], "shard_count": len(shards),

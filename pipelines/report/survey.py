@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests.dataset import Dataset
+from manifests.filters.columns import COLUMNS
 from manifests.fingerprint import draw
 from manifests.shards.reader import Sample, Shard
 
@@ -24,11 +25,12 @@ PENDING_CODES = 1 << 20  # codes gathered before they are counted
 
 @dataclass
 class Bins:
-    """A histogram of fixed bins ``[i * width, (i + 1) * width)``; what lies above them all is counted in ``over``."""
+    """A histogram of fixed bins ``low + [i * width, (i + 1) * width)``; what lies above them all is counted in ``over``, what lies below in the first."""
 
     width: float
     bins: int
     whole: bool = False  # values are whole numbers, a bin is one of them
+    low: float = 0.0
     counts_B: Counts = field(init=False)
     over: int = 0
     sum: float = 0.0
@@ -39,7 +41,7 @@ class Bins:
         self.counts_B = np.zeros(self.bins, np.int64)
 
     def add(self, value: float) -> None:
-        position = int(value / self.width)
+        position = max(int((value - self.low) / self.width), 0)
         if position < self.bins:
             self.counts_B[position] += 1
         else:
@@ -65,7 +67,7 @@ class Bins:
         position = int(np.searchsorted(np.cumsum(self.counts_B), share * self.total))
         if position >= self.bins:
             return self.most
-        return min(max((position + (0 if self.whole else 0.5)) * self.width, self.least), self.most)
+        return min(max(self.low + (position + (0 if self.whole else 0.5)) * self.width, self.least), self.most)
 
 
 @dataclass
@@ -203,6 +205,7 @@ class Survey:
     frames: Bins = field(default_factory=lambda: Bins(1, 4096, whole=True))
     text_tokens: Bins = field(default_factory=lambda: Bins(1, 2048, whole=True))
     text_rate: Bins = field(default_factory=lambda: Bins(0.1, 400))
+    scores: dict[str, Bins] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
         """Count one sample."""
@@ -219,6 +222,8 @@ class Survey:
         if asker is not None:
             self.askers.add(str(asker), replace(amounts, seconds=amounts.query_seconds))
         self._bin(amounts, bool(meta.get("text")))
+        for name, value in (meta.get("scores") or {}).items():
+            self._score(name, value)
         if "speech" in sample.arrays:
             self.codes.add(sample.arrays["speech"])
 
@@ -230,6 +235,12 @@ class Survey:
             self.text_tokens.add(amounts.text_tokens)
             if amounts.seconds > 0:
                 self.text_rate.add(amounts.text_tokens / amounts.seconds)
+
+    def _score(self, name: str, value: float) -> None:
+        column = COLUMNS.get(name)
+        if column is not None and column.axis is not None:
+            axis = column.axis
+            self.scores.setdefault(name, Bins(axis.width, axis.bins, low=axis.low)).add(value)
 
     @property
     def crossing(self) -> int:

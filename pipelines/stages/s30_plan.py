@@ -24,6 +24,7 @@ from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Unit
+from pipelines.near import text as near_text
 from pipelines.stages.buckets import Bounds
 from pipelines.stages.marking import Dealt, line_reader, placed
 
@@ -38,6 +39,7 @@ def dealt_out(dealt: Dealt) -> Iterator[tuple[Unit, bytes]]:
     total = ends[-1] if ends else 0.0
     units, index = max(1, round(total / dealt.settings.unit_seconds)), 0
     share, lines, seconds = 0, list[bytes](), list[float]()
+    near = near_text.marker(dealt.settings)
     for bucket, begun in zip(dealt.used, [0.0, *ends], strict=False):
         rows_N, _ = placed(dealt, bucket)
         seconds_N = rows_N["seconds"]
@@ -49,7 +51,7 @@ def dealt_out(dealt: Dealt) -> Iterator[tuple[Unit, bytes]]:
                     yield _unit(index, seconds), b"".join(lines)
                     index += 1
                 share, lines, seconds = mine, [], []
-            lines.append(line)
+            lines.append(near.marked(line.removesuffix(b"\n")) + b"\n" if near else line)
             seconds.append(length)
         dealt.drop(bucket)
     if lines:

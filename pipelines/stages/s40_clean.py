@@ -53,6 +53,8 @@ REASONS: Mapping[str, str] = {
     "too_loud": "speech is louder than the recipe's limit",
     # the corpus
     "duplicate_audio": "the same sound and text as an earlier utterance",
+    "near_duplicate_text": "its text is nearly that of another utterance",
+    "near_duplicate_audio": "the same recording as another utterance, in another form",
     "duplicate_id": "its id occurs earlier in the corpus",
     "missing_audio": "the corpus names a sound that is not there",
     "missing_units": "the recipe takes tokens of the corpus, and it has none",
@@ -299,6 +301,14 @@ def clean(decoded: Decoded, settings: CleanSettings, sample_rate: int, channel: 
             return dropped
     pcm_T = _pcm(heard, settings.normalise_db)
     return Clean(pcm_T * np.float32(1 / 32768), _facts(stored, heard, content_hash(pcm_T.tobytes())))
+
+
+def as_stored(decoded: Decoded, settings: CleanSettings, channel: int | None = None) -> np.ndarray:
+    """Mono sound at its own rate, without DC offset: what scores are measured on. Of a decode that :func:`clean` let pass."""
+    wanted = settings.channel if channel is None else channel
+    if wanted == "mix" or len(decoded.wave_CT) == 1:
+        return _centred(_mono(decoded.wave_CT))
+    return _centred(_mono(decoded.wave_CT[wanted : wanted + 1]))
 
 
 def _stored(d: Decoded, wanted: int | Literal["mix"]) -> _Stored | Dropped:

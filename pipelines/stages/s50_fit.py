@@ -12,7 +12,6 @@ from itertools import chain
 
 import numpy as np
 
-from manifests.corpora.base import Corpus
 from manifests.ledger import Outcome
 from manifests.recipe import Recipe
 from manifests.settings.speech import PatchesSettings
@@ -21,7 +20,7 @@ from manifests.storage import Store
 from manifests.utterance import from_cut
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.hearing import Ear, Heard
-from pipelines.stages.s20_ingest import fetcher
+from pipelines.stages.judging import Judge
 from pipelines.stages.s30_plan import unit_cuts
 
 VERSION = 1
@@ -58,8 +57,8 @@ class FitJob:
         return head
 
     def open(self) -> FitWorker:
-        corpus: Corpus = self.recipe.corpus
-        return FitWorker(self, Ear(fetcher(corpus, self.root), self.recipe.clean, self.recipe.speech.sample_rate))
+        recipe, judge = self.recipe, Judge.of(self.recipe)
+        return FitWorker(self, Ear.of(recipe, self.root, recipe.speech.sample_rate, judge.scores, judge))
 
 
 @dataclass

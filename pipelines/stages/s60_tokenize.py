@@ -27,8 +27,8 @@ from manifests.storage import Store
 from manifests.utterance import Utterance
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.hearing import Ear, Heard, Side
+from pipelines.stages.judging import Judge
 from pipelines.stages.listeners import Listeners, ear_for
-from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import batches, unit_cuts
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from tokenization.adapter import SpeechTokenizer, TokenizerError
@@ -58,7 +58,8 @@ class TokenizeJob:
         fit, recipe = Store(self.fit), self.recipe
         weights = fit.read(CODEBOOK) if needs_fit(recipe.speech) else None
         tokenizer = open_tokenizer(recipe.speech, weights)
-        ear = Ear(fetcher(recipe.corpus, self.root), recipe.clean, tokenizer.spec.sample_rate)
+        ear = Ear.of(recipe, self.root, tokenizer.spec.sample_rate, recipe.wanted, Judge.of(recipe))
+        ear.scorer.load()
         return TokenizeWorker(self, ear_for(ear, recipe.run), tokenizer, TextTokenizer(fit.read(TEXT)))
 
 
@@ -254,6 +255,7 @@ class TokenizeWorker:
             "corpus": self.job.corpus, "recording": u.recording_id, "start": u.start, "split": split, "frames": len(speech_FQ),
             "duration": response.facts.seconds_out if response else len(speech_FQ) / self.tokenizer.spec.frame_rate,
             "audio": response.facts.to_json() if response else None,
+            "scores": dict(response.scores) or None if response else None,
             "source": source.to_json() if source else None,
             "extra": dict(u.extra) or None,
         }  # fmt: skip
@@ -262,6 +264,8 @@ class TokenizeWorker:
                 "text": u.query.text, "speaker": u.query.speaker, "duration": query.facts.seconds_out if query else None,
                 "audio": query.facts.to_json() if query else None, "source": u.query.audio.to_json() if u.query.audio else None,
             }  # fmt: skip
+            if query is not None and query.scores:
+                value["query"]["scores"] = dict(query.scores)
         return {k: v for k, v in value.items() if v is not None}
 
 
