@@ -21,12 +21,14 @@ from manifests.settings.clean import CleanSettings
 from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
+from manifests.settings.segment import SegmentSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
+    "segments": ("segment",),
     "tokens": ("name", "corpus", "plan", "split", "clean", "speech", "text"),
     "masks": ("mask",),
     "teach": ("teach",),
@@ -42,6 +44,7 @@ class Recipe(Settings):
     name: str = Field("dataset", description="name of the dataset")
     corpus: AnyCorpus
     plan: PlanSettings = PlanSettings()
+    segment: SegmentSettings | None = Field(default=None, description="null: utterances are what the corpus lists")
     split: SplitSettings = SplitSettings()
     clean: CleanSettings = CleanSettings()
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
@@ -72,6 +75,8 @@ class Recipe(Settings):
         value = self.model_dump(mode="json", exclude={"run", "report"})
         value["corpus"].pop("root")
         value["speech"].pop("weights", None)
+        if value["segment"] is None:  # what does not use it stays what it was before there was any
+            value.pop("segment")
         if value["teach"] is not None:
             value["teach"].pop("teacher")
         return value if stage is None else {block: value[block] for block in READ_BY[stage]}

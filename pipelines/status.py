@@ -18,12 +18,13 @@ from manifests.receipt import FOLDER, Receipt, ReceiptError
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s20_ingest import read_cuts
+from pipelines.stages.s25_segment import RECORDINGS
 from pipelines.stages.s30_plan import read_plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks", "teach")
+CUTS, STAGES = "cuts", ("segments", "plan", "fit", "tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def status(root: str) -> Status:
     ingested = look.has_cuts()
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
+        *_segments(look, folders),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
@@ -201,6 +203,15 @@ def status(root: str) -> Status:
     )
     finished = not look.faults and look.out.exists("dataset.json")
     return Status(root, finished, stages, _ledger(look, units, made), _hours(made), tuple(look.faults))
+
+
+def _segments(look: _Look, folders: Mapping[str, str]) -> list[StageStatus]:
+    """How far the recordings are cut up, where the recipe asks for it."""
+    if not look.wants("segments", "segment", folders, before=False):
+        return []
+    folder = folders.get("segments")
+    units = look.plan(f"{folder}/{RECORDINGS}" if folder else None) or ()
+    return [_of_units("segments", folder, units, look.units_made(folder, units))]
 
 
 def _side(

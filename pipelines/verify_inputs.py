@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from manifests.dataset import NAME
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
+from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
@@ -49,20 +51,27 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and masks and teaching where there are any, lie where ``folders`` says."""
-    parts = {"tokens": description["tokens"], **{name: description.get(name) or {} for name in ("masks", "teach")}}
+    """Tokens, and segments, masks and teaching where there are any, lie where ``folders`` says."""
+    parts = {
+        "tokens": description["tokens"],
+        **{name: description.get(name) or {} for name in ("segments", "masks", "teach")},
+    }
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 
 def check_cuts(subject: Subject, found: Findings) -> list[bytes] | None:
     """The manifest hashes to what ``cuts.json`` and ``dataset.json`` say. Returns its lines, or None where it is damaged."""
-    cuts, manifest, receipt = subject.out.sub(CUTS), f"{CUTS}/{MANIFEST}", f"{CUTS}/{RECEIPT}"
-    said = subject.description["cuts"]
+    return check_manifest(subject.out.sub(CUTS), CUTS, subject.description["cuts"], found)
+
+
+def check_manifest(cuts: Store, folder: str, said: Mapping[str, Any], found: Findings) -> list[bytes] | None:
+    """The manifest in ``folder`` is the one that its own receipt and ``said`` tell of. Returns its lines, or None where it is damaged."""
+    manifest, receipt = f"{folder}/{MANIFEST}", f"{folder}/{RECEIPT}"
     with found.guard(receipt, RERUN):
         read_cuts(cuts)
         value = orjson.loads(cuts.read(RECEIPT))
         found.require(cuts.read(RECEIPT) == pretty(value), receipt, "its bytes are not those that were written", RERUN)
-        if {k: value[k] for k in ("sha256", "utterances", "seconds")} != said:
+        if any(value[k] != said.get(k) for k in ("sha256", "utterances", "seconds")):
             found.apart(NAME, receipt, "the manifest's hash or size", RERUN)
     with found.guard(manifest, RERUN):
         packed = cuts.read(MANIFEST)
@@ -77,7 +86,7 @@ def check_plan(subject: Subject, lines: list[bytes] | None, found: Findings) -> 
     """The plan is what the manifest and the recipe give: made again and compared. Returns whether it can be gone by."""
     store, folder, before = subject.store("plan"), subject.folder("plan"), len(found.faults)
     if lines is not None:
-        return _check_against_manifest(store, folder, lines, subject, found)
+        return check_dealt(store, folder, lines, subject.recipe.plan, found)
     with found.guard(f"{folder}/{PLAN}", REPLAN):
         for k, (_, _, digest) in enumerate(orjson.loads(store.read(PLAN))["units"]):
             name = f"{folder}/{unit_name(k)}"
@@ -88,9 +97,10 @@ def check_plan(subject: Subject, lines: list[bytes] | None, found: Findings) -> 
     return len(found.faults) == before
 
 
-def _check_against_manifest(store: Store, folder: str, lines: list[bytes], subject: Subject, found: Findings) -> bool:
+def check_dealt(store: Store, folder: str, lines: list[bytes], settings: PlanSettings, found: Findings) -> bool:
+    """The units under ``folder`` are those that ``lines`` and ``settings`` give."""
     before, rows = len(found.faults), []
-    for unit, data in planned(lines, subject.recipe.plan):
+    for unit, data in planned(lines, settings):
         rows.append((unit, sha256(data)))
         name = f"{folder}/{unit_name(unit.index)}"
         with found.guard(name, REPLAN):

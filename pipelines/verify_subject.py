@@ -61,6 +61,11 @@ class Subject:
     def store(self, stage: str) -> Store:
         return self.out.sub(self.folder(stage))
 
+    @property
+    def planned(self) -> int:
+        """How many utterances the plan deals out: those of the manifest, or of its segments where it was cut up."""
+        return (self.description.get("segments") or self.description["cuts"])["utterances"]
+
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """The units of the plan. Raises ``DatasetError`` where it is gone."""
@@ -82,8 +87,8 @@ class Subject:
         """What ``run.json`` says of the run that made it, or None where there is none."""
         return _run(self.out)
 
-    def worker(self) -> TokenizeWorker:
-        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+    def corpus_root(self) -> str:
+        """Where the corpus lies. Raises :class:`Unreachable` where it is not there."""
         run = self.run()
         root = run.get("root") if run else None
         if not isinstance(root, str) or not root:
@@ -94,7 +99,11 @@ class Subject:
             raise Unreachable(f"the corpus at {root} cannot be reached ({type(error).__name__}: {error})") from error
         if not found:
             raise Unreachable(f"the corpus is not at {root}")
-        corpus = self.recipe.corpus
+        return root
+
+    def worker(self) -> TokenizeWorker:
+        """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+        root, corpus = self.corpus_root(), self.recipe.corpus
         plan, fit = self.store("plan").root, self.store("fit").root
         name = corpus.name or corpus.layout
         return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()

@@ -9,7 +9,10 @@ from pipelines.commands.options import JsonOpt, OutOpt, RecipeArg, SetOpt, conso
 
 
 def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = None, json_out: JsonOpt = False) -> None:
-    """List the corpus and deal it into units, without decoding any sound: what would `data` do?"""
+    """List the corpus and deal it into units, without decoding any sound: what would `data` do?
+
+    Only where the recipe cuts up long recordings (segment), these have to be heard first.
+    """
     from manifests.recipe import load
     from pipelines.data import opened
 
@@ -18,8 +21,8 @@ def plan(recipe: RecipeArg = "demo", out: OutOpt = "out", overrides: SetOpt = No
         cuts, folder, units = run.planned(run.corpus_root(did), did)
     facts = {
         "folder": folder,
-        "utterances": cuts.utterances,
-        "hours": round(cuts.seconds / 3600, 4),
+        "utterances": cuts.planned.utterances,
+        "hours": round(cuts.planned.seconds / 3600, 4),
         "units": len(units),
     }
     shares = [u.seconds for u in units]

@@ -59,6 +59,8 @@ class Ear:
         u = from_cut(cut)
         if u.fault:
             return Outcome(u.id, "quarantined", *u.fault)
+        if "filtered" in cut["custom"]:
+            return Outcome(u.id, "filtered", *cut["custom"]["filtered"])
         if "copy_of" in cut["custom"]:
             return Outcome(
                 u.id, "filtered", "duplicate_audio", f"the same sound and text as {cut['custom']['copy_of']}"
