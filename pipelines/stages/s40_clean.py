@@ -60,6 +60,8 @@ REASONS: Mapping[str, str] = {
     "missing_units": "the recipe takes tokens of the corpus, and it has none",
     "outside_root": "the corpus points outside its root",
     "bad_line": "the corpus lists it in a line that cannot be read",
+    "bad_transcript": "the transcript that lies beside it cannot be believed",
+    "overlap": "it overlaps another caption of the same speaker",
     "bad_encoding": "its text is not valid UTF-8",
     "bad_cell": "the corpus names a table cell that is not there",
     "bad_range": "the corpus names bytes beyond the end of the file",
