@@ -42,13 +42,18 @@ class Heard(Generic[L]):
 class _Passing:
     """A sink that keeps one window, and passes it on when it is full."""
 
-    def __init__(self, listener: Listener, max_seconds: float, window: int, rate: int, channels: int) -> None:
+    def __init__(
+        self, listener: Listener, max_seconds: float, window: int, rate: int, channels: int, expected: int | None
+    ) -> None:
         self.listener, self.rate, self.channels, self.frames = listener, rate, channels, 0
+        self.expected = expected
         self.max_seconds, self.most = max_seconds, int(max_seconds * rate)
         self.block_TC, self.filled = np.empty((max(window // channels, 1), channels), np.float32), 0
 
     def free(self) -> np.ndarray:
-        return self.block_TC[self.filled :]
+        """Room for no more than one frame beyond those that are expected: asked for more, libsndfile reads on in the file, and what it left unread is not seen."""
+        left = None if self.expected is None else max(self.expected + 1 - self.frames, 1)
+        return self.block_TC[self.filled :][:left]
 
     def take(self, frames: int) -> None:
         self.frames, self.filled = self.frames + frames, self.filled + frames
@@ -83,14 +88,14 @@ def listen(
     """Decode, whole or in part, into the ears of a listener that ``new`` makes for a sample rate and a number of channels.
 
     ``window`` is the number of samples, over all channels, that are heard at a time. Where one library breaks off, the other one begins
-    anew, with a new listener. Raises :class:`Unreadable` and OSError as :func:`~manifests.audio.decode.decode` does, ``too_long`` for more than ``max_seconds``.
+    anew, with a new listener. (Of MP3, libmpg123 gives other last bits for other windows; so callers whose bytes count leave it as it is.) Raises :class:`Unreadable` and OSError as :func:`~manifests.audio.decode.decode` does, ``too_long`` for more than ``max_seconds``.
     """
     listeners: dict[str, L] = {}
 
     def make(decoder: str, rate: int, channels: int, expected: int | None) -> _Passing:
         check_shape(rate, channels)
         listeners[decoder] = new(rate, channels)
-        return _Passing(listeners[decoder], max_seconds, window, rate, channels)
+        return _Passing(listeners[decoder], max_seconds, window, rate, channels, expected)
 
     decoded = decode_into(data, make, span)
     return Heard(listeners[decoded.decoder], decoded)
