@@ -32,7 +32,7 @@ from manifests.settings.clean import CleanSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.segment import SegmentSettings
 from manifests.storage import Store
-from manifests.utterance import Header, Utterance, from_cut, to_cut
+from manifests.utterance import UNKNOWN_SECONDS, Header, Utterance, from_cut, to_cut
 from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, Cuts, cut_lines, fetcher, read_cuts
@@ -135,7 +135,7 @@ class SegmentWorker:
             return [_marked(cut, Dropped("quarantined", *poison))]
         u = from_cut(cut)
         if u.fault or "copy_of" in cut["custom"]:
-            return [cut]
+            return [_booked(cut)]
         if self._is_utterance(u, cut["duration"]):
             tally.sums["left_whole"] += 1
             return [cut]
@@ -248,7 +248,13 @@ def _nothing(seconds: float, speech: bool, settings: SegmentSettings) -> Dropped
 def _marked(cut: Cut, dropped: Dropped) -> Cut:
     """A recording that gives no utterance, as it stands in the manifest: the ledger is to say why."""
     mark = {"filtered": "filtered", "quarantined": "fault"}[dropped.status]
-    return {**cut, "custom": {**cut["custom"], mark: [dropped.reason, dropped.detail]}}
+    return _booked({**cut, "custom": {**cut["custom"], mark: [dropped.reason, dropped.detail]}})
+
+
+def _booked(cut: Cut) -> Cut:
+    """At the length of an unreadable file: hours that nobody will hear must not fill a unit, or the sample that is fitted on."""
+    seconds = min(cut["duration"], UNKNOWN_SECONDS)
+    return {**cut, "duration": seconds, "supervisions": [{**s, "duration": seconds} for s in cut["supervisions"]]}
 
 
 def _outcome(recording: str, made: list[Cut]) -> Outcome:

@@ -18,7 +18,8 @@ from tests.small_corpus import fingerprints, write_corpus
 
 CRASH_POINTS = ("before-data", "between-files", "before-receipt", "after-receipt")
 DRIVER_POINTS = ("between-manifest-and-receipt", "before-plan", "before-dataset", "after-dataset")
-ELSEWHERE = {"repair-removing", "before-name", "after-name"}  # test_repair.py and test_export.py in tests/pipelines
+# test_repair.py, test_export.py and test_segment_stage.py in tests/pipelines
+ELSEWHERE = {"repair-removing", "before-name", "after-name", "between-segments-and-receipt"}
 
 
 @pytest.fixture(scope="module")
