@@ -215,6 +215,32 @@ class TestSettings:
         assert (outcome.status, outcome.reason) == ("filtered", "too_short")
 
 
+def test_transcripts_with_times_give_the_utterances_and_speakers_alone_are_cut_up(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for i in range(3):
+        soundfile.write(root / f"r{i}.flac", recording(i), RATE, subtype="PCM_16")
+    times = [(1.0, 3.0), (4.0, 5.5), (7.0, 13.0), (15.0, 16.0), (20.0, 22.0)]
+    captions = [f"00:{a:06.3f} --> 00:{b:06.3f}\nsaid at {a:g}\n" for a, b in times]
+    (root / "r0.vtt").write_text("WEBVTT\n\n" + "\n".join(captions), encoding="utf-8")
+    (root / "r1.rttm").write_text("SPEAKER r1 1 0.5 13.5 <NA> <NA> Ann <NA> <NA>\n", encoding="utf-8")
+    said = make(tmp_path / "out", root, corpus={"layout": "timed"}).description
+    dataset = Dataset.open(str(tmp_path / "out"))
+    found = {sample.meta["id"]: sample.meta for sample in dataset}
+    assert {m["text"] for m in found.values() if m["recording"] == "r0"} == {"said at 1", "said at 4", "said at 15"}
+    spoken = [m for m in found.values() if m["recording"] == "r1"]
+    assert len(spoken) == 5
+    assert {(m["speaker"], m["start"] < 14) for m in spoken} == {("r1/Ann", True)}
+    assert len([m for m in found.values() if m["recording"] == "r2"]) == 5
+    aside = {o.id: (o.status, o.reason) for o in quarantine(str(tmp_path / "out"))}
+    assert aside == {
+        "r0-00007000-00013000": ("filtered", "text_without_times"),
+        "r0-00020000-00022000": ("quarantined", "no_samples"),
+    }
+    assert said["segments"]["left_whole"] == 4
+    assert verify(str(tmp_path / "out"), reencode=4).ok
+
+
 def run(root: Path, out: Path, crash: Mapping[str, str]) -> tuple[int, str]:
     """``speechmill data`` as a process of its own, without Ray."""
     path = out.parent / f"{out.name}.yaml"

@@ -15,7 +15,10 @@ SILENCES = frozenset(
 
 
 class BadTranscript(ValueError):
-    """A transcript that cannot be believed as a whole: says the file, the line, and why."""
+    """A transcript that cannot be believed as a whole: says the file, the line, and why, on one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 @dataclass(frozen=True, slots=True)
