@@ -13,10 +13,10 @@ class EnergySettings(Settings):
     """The embedded detector: speech is what stands out of the noise around it."""
 
     name: Literal["energy"] = "energy"
-    onset_db: FiniteFloat = Field(default=10.0, gt=0, description="dB above the noise floor that speech must reach")
-    offset_db: FiniteFloat = Field(default=6.0, gt=0, description="dB above the noise floor down to which it goes on")
+    onset_db: FiniteFloat = Field(default=8.0, gt=0, description="dB above the noise floor that speech must reach")
+    offset_db: FiniteFloat = Field(default=4.0, gt=0, description="dB above the noise floor down to which it goes on")
     range_db: FiniteFloat = Field(
-        default=50.0, gt=0, description="the floor is never further below the speech around: breath and room are none"
+        default=40.0, gt=0, description="the floor is never further below the speech around: breath and room are none"
     )
     quietest_db: FiniteFloat = Field(default=-75.0, le=0, description="below this level nothing is speech, in dB")
     floor_seconds: FiniteFloat = Field(
