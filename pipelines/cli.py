@@ -55,6 +55,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.voice.errors import SpeakError
     from tokenization.adapter import TokenizerError
     from tokenization.text import TextError
+    from tokenization.voice_activity.contract import DetectorError
     from tokenization.voices.base import VoiceError
     from training.errors import CheckpointError, Diverged, RowsError
 
@@ -62,7 +63,7 @@ def _refusals() -> dict[type[BaseException], int]:
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
-        TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
+        TextError: USAGE, DetectorError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
     }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from pipelines.folders import fit_folder, masks_folder, plan_folder, segments_fo
 from pipelines.output_lock import output_lock
 from pipelines.stages import s20_ingest, s25_segment, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
+from tokenization.voice_activity.registry import open_detector
 
 RUN = "run.json"  # how and from where the output was made: not part of the dataset
 
@@ -93,7 +94,8 @@ class DataRun:
         folder = segments_folder(self.space, cuts.sha256)
         store = self.space.store.sub(folder)
         units = s25_segment.deal(self.space.cuts, settings, recipe.plan, store)
-        job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units)
+        version = open_detector(settings.detector).version
+        job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units, version)
         did["segments"] = self.engine.run(job)
         made = s25_segment.fold(store, units, cuts.sha256)
         about = s25_segment.describe(folder, made, settings, s25_segment.segment_receipts(store, units))
@@ -255,8 +257,11 @@ class DataRun:
 def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
     """A run over ``out``, holding its lock, with Ray stopped at the end.
 
-    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, before anything is done.
+    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, ``DetectorError`` where its detector of speech is not installed, before
+    anything is done.
     """
+    if recipe.segment is not None:
+        open_detector(recipe.segment.detector)
     space = Workspace.of(recipe, out)
     recipe = space.recipe
     cluster = Cluster(recipe.run)

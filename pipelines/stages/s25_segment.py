@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,7 @@ from pipelines.stages.s30_plan import read_plan, unit_cuts, unit_name, write_pla
 from pipelines.stages.s40_clean import Dropped, length_kept
 from tokenization.voice_activity.activity import Activity, Ear
 from tokenization.voice_activity.activity import Span as Times
-from tokenization.voice_activity.contract import Detector
+from tokenization.voice_activity.contract import Detector, DetectorError
 from tokenization.voice_activity.registry import open_detector
 from tokenization.voice_activity.utterances import Bounds, utterances
 
@@ -53,7 +54,10 @@ Cut = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """Cut up the recordings of the units under ``folder``."""
+    """Cut up the recordings of the units under ``folder``.
+
+    version   of the detector, where it must be that one
+    """
 
     folder: str
     root: str
@@ -61,10 +65,17 @@ class SegmentJob:
     settings: SegmentSettings
     clean: CleanSettings
     units: tuple[Unit, ...]
+    version: str = ""
     stage: str = STAGE
 
     def open(self) -> SegmentWorker:
-        return SegmentWorker(self, fetcher(self.corpus, self.root), open_detector(self.settings.detector))
+        """Raises ``DetectorError`` where the detector is not installed on this node, or is another one than on others."""
+        detector = open_detector(self.settings.detector)
+        if self.version and detector.version != self.version:
+            raise DetectorError(
+                f"the detector {detector.name} is of version {detector.version} on {platform.node()}, and of {self.version} where the run was started"
+            )
+        return SegmentWorker(self, fetcher(self.corpus, self.root), detector)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,24 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
+from pipelines import cli
 from pipelines.data import Result, opened
 from pipelines.folders import segments_folder
 from pipelines.inspect import find, write_audio
 from pipelines.repair import repair
-from pipelines.stages import s25_segment
+from pipelines.stages import s20_ingest, s25_segment
+from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
 from pipelines.verify import verify
 from pipelines.workspace import Workspace
+from tests.corpora import corpus as real_corpus
 from tests.faults.command import ROOT
 from tests.long_recordings import SECONDS, SPOKEN, recording, write_long_corpus
 from tests.small_corpus import RATE, fingerprints, tone
+from tokenization.voice_activity import silero
+from tokenization.voice_activity.contract import DetectorError
 
+NEEDS_VAD = pytest.mark.skipif(None in (find_spec("silero_vad"), find_spec("onnxruntime")), reason="no extra vad")
 QUIET = Console(quiet=True)
 SEGMENT = {"max_seconds": 4.0, "unit_seconds": 40}
 SMALL = {
@@ -213,6 +220,49 @@ class TestSettings:
         make(tmp_path / "out", tmp_path / "corpus", corpus={"layout": "folder"})
         [outcome] = quarantine(str(tmp_path / "out"))
         assert (outcome.status, outcome.reason) == ("filtered", "too_short")
+
+
+def test_a_detector_that_is_not_installed_is_refused_before_anything_is_done(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(silero, "find_spec", lambda name: None)
+    sets = [f"corpus.root={corpus}", "segment.detector.name=silero", "run.workers=0"]
+    arguments = ["speechmill", "data", "corpus", "-o", str(tmp_path / "out"), *(p for s in sets for p in ("--set", s))]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "speechmill: the detector silero needs the packages silero-vad and onnxruntime" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_node_with_another_version_of_the_detector_is_told_of(corpus: Path) -> None:
+    made = recipe(corpus)
+    assert made.segment is not None
+    job = s25_segment.SegmentJob("", str(corpus), made.corpus, made.segment, made.clean, (), "another")
+    with pytest.raises(DetectorError, match=r"energy is of version 1 on .*, and of another where the run was started"):
+        job.open()
+
+
+@pytest.mark.parametrize("detector", ["energy", pytest.param("silero", marks=NEEDS_VAD)])
+def test_bad_files_cost_themselves_only(detector: str, tmp_path: Path) -> None:
+    """Every file of the hostile corpus ends with a reason, whoever listens."""
+    root = real_corpus("hostile") / "files"
+    with opened(
+        recipe(root, corpus={"layout": "folder"}, segment={"detector": {"name": detector}}), str(tmp_path), QUIET
+    ) as run:
+        found = run.manifests(str(root), {})
+    cuts = segmented(tmp_path)
+    named = {c["recording"]["id"] for c in cuts}
+    assert {
+        c["recording"]["id"] for c in map(orjson.loads, s20_ingest.cut_lines(Store(str(tmp_path / "cuts"))))
+    } == named
+    aside = [
+        c["custom"].get("fault") or c["custom"].get("filtered") for c in cuts if "asked_seconds" not in c["custom"]
+    ]
+    assert {"empty_file", "not_audio", "truncated", "no_speech"} <= {mark[0] for mark in aside if mark}
+    assert all(mark[0] in REASONS for mark in aside if mark)
+    assert found.segments is not None
+    assert found.segments["heard_ms"] == found.segments["kept_ms"] + found.segments["dropped_ms"]
 
 
 def test_transcripts_with_times_give_the_utterances_and_speakers_alone_are_cut_up(tmp_path: Path) -> None:
