@@ -29,7 +29,7 @@ from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
 from pipelines.folders import fit_folder, masks_folder, plan_folder, segments_folder, teach_folder, tokens_folder
 from pipelines.output_lock import output_lock
-from pipelines.stages import s20_ingest, s25_segment, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
+from pipelines.stages import s20_ingest, s25_segment, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset, segments
 from pipelines.workspace import Workspace
 from tokenization.voice_activity.registry import open_detector
 
@@ -93,12 +93,12 @@ class DataRun:
             return Manifests(cuts, cuts, self.space.cuts)
         folder = segments_folder(self.space, cuts.sha256)
         store = self.space.store.sub(folder)
-        units = s25_segment.deal(self.space.cuts, settings, recipe.plan, store)
+        units = segments.deal(self.space.cuts, settings, recipe.plan, store)
         version = open_detector(settings.detector).version
         job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units, version)
         did["segments"] = self.engine.run(job)
-        made = s25_segment.fold(store, units, cuts.sha256)
-        about = s25_segment.describe(folder, made, settings, s25_segment.segment_receipts(store, units))
+        made = segments.fold(store, units, cuts.sha256)
+        about = segments.describe(folder, made, settings, segments.segment_receipts(store, units))
         return Manifests(cuts, made, store, about)
 
     def planned(self, root: str, did: dict[str, int]) -> tuple[Manifests, str, tuple[Unit, ...]]:
@@ -200,13 +200,13 @@ class DataRun:
         root, cuts, plan, units, fit = self.inputs(did)
         tokens = self.tokenized(root, plan, fit, units, did)
         masks = self.masked(tokens, units, did)
-        heard, segments = cuts.ingested, cuts.segments
-        cut_up = {"segments": segments["folder"]} if segments else {}
+        heard, parts = cuts.ingested, cuts.segments
+        cut_up = {"segments": parts["folder"]} if parts else {}
         folders = {**cut_up, "plan": plan, "fit": fit, "tokens": tokens, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": heard.sha256, "utterances": heard.utterances, "seconds": heard.seconds},
-            **({"segments": segments} if segments else {}), **self._tokenizers(fit), **self._spoken(root),
+            **({"segments": parts} if parts else {}), **self._tokenizers(fit), **self._spoken(root),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.planned.utterances, about)
         value |= self._masks(masks, value["tokens"]["shards"])

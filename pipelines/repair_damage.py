@@ -16,10 +16,10 @@ from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 from pipelines.repair_records import Records
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
-from pipelines.stages.s25_segment import RECORDINGS
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.stages.segments import RECORDINGS
 from pipelines.verify import verify
 from pipelines.verify_findings import Fault, Findings, Progress
 from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt

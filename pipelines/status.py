@@ -18,8 +18,8 @@ from manifests.receipt import FOLDER, Receipt, ReceiptError
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s20_ingest import read_cuts
-from pipelines.stages.s25_segment import RECORDINGS
 from pipelines.stages.s30_plan import read_plan
+from pipelines.stages.segments import RECORDINGS
 
 if TYPE_CHECKING:
     from rich.console import Console

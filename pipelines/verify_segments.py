@@ -11,7 +11,7 @@ from manifests.ledger import Outcome
 from manifests.receipt import Receipt, receipt_name
 from manifests.storage import Store
 from pipelines.engine.contract import Task
-from pipelines.stages import s25_segment
+from pipelines.stages import s25_segment, segments
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import read_plan, unit_cuts, unit_name
@@ -20,7 +20,7 @@ from pipelines.verify_inputs import RESTORE, check_dealt, check_files, check_man
 from pipelines.verify_subject import Subject, Unreachable
 from tokenization.voice_activity.contract import DetectorError
 
-STAGE = s25_segment.STAGE
+STAGE = segments.STAGE
 
 
 def check_segments(
@@ -42,10 +42,10 @@ def _checked(subject: Subject, lines: list[bytes] | None, found: Findings, again
         or settings is None
     ):
         return None
-    below, before = f"{folder}/{s25_segment.RECORDINGS}", len(found.faults)
-    recordings = s25_segment.recordings_of(store)
+    below, before = f"{folder}/{segments.RECORDINGS}", len(found.faults)
+    recordings = segments.recordings_of(store)
     if lines is not None:
-        check_dealt(recordings, below, lines, s25_segment.dealing(settings, subject.recipe.plan), found)
+        check_dealt(recordings, below, lines, segments.dealing(settings, subject.recipe.plan), found)
     units = None
     with found.guard(f"{below}/{PLAN}", RERUN):
         units = read_plan(recordings)
@@ -93,7 +93,7 @@ def _check_description(subject: Subject, store: Store, made: list[Receipt], foun
     said, settings, known = subject.description.get("segments"), subject.recipe.segment, read_cuts(store)
     if said is None or settings is None or known is None:
         return
-    whole = s25_segment.describe(subject.folder(STAGE), known, settings, iter(made))
+    whole = segments.describe(subject.folder(STAGE), known, settings, iter(made))
     found.require(said == whole, NAME, "what it says of segments is not what their receipts add up to", RESTORE)
     same = known.listing == subject.description["cuts"]["sha256"]
     found.require(same, NAME, "its segments are of another manifest", RESTORE)
@@ -108,7 +108,7 @@ def _hear_again(subject: Subject, made: list[Receipt], found: Findings) -> None:
     store, recipe = subject.store(STAGE), subject.recipe
     where = f"{subject.folder(STAGE)}/{unit_name(receipt.unit)}"
     try:
-        units = read_plan(s25_segment.recordings_of(store)) or ()
+        units = read_plan(segments.recordings_of(store)) or ()
         job = s25_segment.SegmentJob(store.root, subject.corpus_root(), recipe.corpus, settings, recipe.clean, units)
         worker = job.open()
     except (Unreachable, DetectorError) as why:

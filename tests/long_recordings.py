@@ -24,7 +24,7 @@ def recording(seed: int, rate: int = RATE) -> np.ndarray:
 
 
 def write_long_corpus(folder: Path, recordings: int = 5) -> Path:
-    """``r<n>.flac`` that are cut up, and one of each that are not: nobody speaks, no sound, a text for the whole, a copy."""
+    """``r<n>.flac`` that are cut up, and one of each that are not: nobody speaks, no sound, a text for the whole; and two copies."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["id\taudio\ttext\tspeaker"]
     for i in range(recordings):
@@ -35,13 +35,15 @@ def write_long_corpus(folder: Path, recordings: int = 5) -> Path:
     (folder / "broken.wav").write_bytes(b"RIFF, and nothing that is sound")
     soundfile.write(folder / "texted.flac", recording(50), RATE, subtype="PCM_16")
     soundfile.write(folder / "short.flac", tone(60, 2.0), RATE, subtype="PCM_16")
-    (folder / "copy.flac").write_bytes((folder / "r0.flac").read_bytes())
+    for name in ("copy", "again"):
+        (folder / f"{name}.flac").write_bytes((folder / "r0.flac").read_bytes())
     lines += [
         "noise\tnoise.flac\t\ts0",
         "broken\tbroken.wav\t\ts0",
         "texted\ttexted.flac\tall that is said in seventeen seconds\ts1",
         "short\tshort.flac\ta short sentence\ts2",
         "copy\tcopy.flac\t\ts1",
+        "again\tagain.flac\t\ts1",
     ]
     (folder / "list.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

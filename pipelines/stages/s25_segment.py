@@ -10,12 +10,9 @@ In ``segments-<hash>/``: ``recordings/`` (what the units are of), ``unit-NNNNNN.
 
 from __future__ import annotations
 
-import gzip
-import io
 import platform
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,19 +23,16 @@ from manifests.audio.probe import Unreadable
 from manifests.audio.windows import Heard, listen
 from manifests.corpora.base import Corpus
 from manifests.fetch import Fetcher, FetchFailed
-from manifests.fingerprint import pretty, sha256
 from manifests.ledger import Outcome
-from manifests.receipt import Receipt, receipts
 from manifests.settings.clean import CleanSettings
-from manifests.settings.plan import PlanSettings
 from manifests.settings.segment import SegmentSettings
 from manifests.storage import Store
 from manifests.utterance import UNKNOWN_SECONDS, Header, Utterance, from_cut, to_cut
-from pipelines.engine.commit import crash_point
 from pipelines.engine.contract import Beat, Made, Task, Unit
-from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, Cuts, cut_lines, fetcher, read_cuts
-from pipelines.stages.s30_plan import read_plan, unit_cuts, unit_name, write_plan
+from pipelines.stages.s20_ingest import fetcher
+from pipelines.stages.s30_plan import unit_cuts, unit_name
 from pipelines.stages.s40_clean import Dropped, length_kept
+from pipelines.stages.segments import STAGE, Tally, recordings_of
 from tokenization.voice_activity.activity import Activity, Ear
 from tokenization.voice_activity.activity import Span as Times
 from tokenization.voice_activity.contract import Detector, DetectorError
@@ -46,9 +40,6 @@ from tokenization.voice_activity.registry import open_detector
 from tokenization.voice_activity.utterances import Bounds, utterances
 
 VERSION = 1
-STAGE = "segments"
-RECORDINGS = "recordings"  # below the stage's folder: its units, as a plan
-SUMS = ("heard_ms", "kept_ms", "dropped_ms", "speech_ms", "segments", "cut_up", "left_whole")
 Cut = Mapping[str, Any]
 
 
@@ -76,29 +67,6 @@ class SegmentJob:
                 f"the detector {detector.name} is of version {detector.version} on {platform.node()}, and of {self.version} where the run was started"
             )
         return SegmentWorker(self, fetcher(self.corpus, self.root), detector)
-
-
-@dataclass
-class Tally:
-    """What a unit's recordings add up to, in whole milliseconds and in numbers.
-
-    heard_ms = kept_ms + dropped_ms   of recordings (or of their channels) that were listened to; kept in segments, dropped as nothing but silence
-    speech_ms                what the detector took for speech
-    segments, cut_up         segments, and the recordings they are of
-    left_whole               recordings that were utterances already
-    """
-
-    sums: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SUMS, 0)))
-
-    def add(self, end: int, speech: list[Times], kept: list[Times]) -> None:
-        kept_ms = sum(b - a for a, b in kept)
-        self.sums.update(
-            heard_ms=end, kept_ms=kept_ms, dropped_ms=end - kept_ms, speech_ms=sum(b - a for a, b in speech)
-        )
-        self.sums.update(segments=len(kept))
-
-    def to_json(self) -> dict[str, int]:
-        return dict(sorted(self.sums.items()))
 
 
 @dataclass
@@ -158,7 +126,7 @@ class SegmentWorker:
         return made
 
     def _is_utterance(self, u: Utterance, seconds: float) -> bool:
-        """Whether it stays as it is. Raises :class:`_Aside` where it should not, and cannot be cut either."""
+        """Whether it stays as it is."""
         if u.audio is None or u.units is not None or u.query is not None:  # a turn of a dialogue; tokens of its own
             return True
         if u.text is None:
@@ -263,9 +231,14 @@ def _marked(cut: Cut, dropped: Dropped) -> Cut:
 
 
 def _booked(cut: Cut) -> Cut:
-    """At the length of an unreadable file: hours that nobody will hear must not fill a unit, or the sample that is fitted on."""
+    """At the length of an unreadable file: hours that nobody will hear must not fill a unit, or the sample that is fitted on.
+
+    Without the hash of its bytes, too: whether it is a copy was settled before.
+    """
     seconds = min(cut["duration"], UNKNOWN_SECONDS)
-    return {**cut, "duration": seconds, "supervisions": [{**s, "duration": seconds} for s in cut["supervisions"]]}
+    custom = {name: value for name, value in cut["custom"].items() if name != "content"}
+    supervisions = [{**s, "duration": seconds} for s in cut["supervisions"]]
+    return {**cut, "duration": seconds, "supervisions": supervisions, "custom": custom}
 
 
 def _outcome(recording: str, made: list[Cut]) -> Outcome:
@@ -278,60 +251,3 @@ def _outcome(recording: str, made: list[Cut]) -> Outcome:
     if "copy_of" in custom:
         return Outcome(recording, "filtered", "duplicate_audio", f"the same sound and text as {custom['copy_of']}")
     return Outcome(recording, "written")
-
-
-def recordings_of(store: Store) -> Store:
-    """Where the units of the stage in ``store`` say what they are of."""
-    return store.sub(RECORDINGS)
-
-
-def dealing(settings: SegmentSettings, plan: PlanSettings) -> PlanSettings:
-    """How recordings are dealt into units: as utterances are, in larger ones; another seed of the plan changes nothing here."""
-    return PlanSettings(unit_seconds=settings.unit_seconds, dedup=plan.dedup)
-
-
-def deal(cuts: Store, settings: SegmentSettings, plan: PlanSettings, store: Store) -> tuple[Unit, ...]:
-    """The units of recordings, written where they are not yet."""
-    below = recordings_of(store)
-    return read_plan(below) or write_plan(list(cut_lines(cuts)), dealing(settings, plan), below)
-
-
-def packed(store: Store, units: tuple[Unit, ...], source: str) -> tuple[Cuts, bytes]:
-    """What is to be known of the manifest of all segments, and its packed bytes; ``source`` is the SHA-256 of what was ingested."""
-    out, count, seconds = io.BytesIO(), 0, 0.0
-    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=6) as file:
-        for unit in units:
-            data = store.read(unit_name(unit.index))
-            file.write(data)
-            durations = [orjson.loads(line)["duration"] for line in data.splitlines()]
-            count, seconds = count + len(durations), seconds + sum(durations)
-    return Cuts(sha256(gzip.decompress(out.getvalue())), count, round(seconds, 6), source), out.getvalue()
-
-
-def fold(store: Store, units: tuple[Unit, ...], source: str) -> Cuts:
-    """Write the manifest that the plan reads, unless it stands there."""
-    if (known := read_cuts(store)) is not None:
-        return known
-    result, manifest = packed(store, units, source)
-    store.publish(MANIFEST, manifest)
-    crash_point("between-segments-and-receipt")
-    store.publish(RECEIPT, pretty(result.to_json()))
-    return result
-
-
-def sums(made: Iterator[Receipt]) -> dict[str, int]:
-    """What all recordings add up to: the sums of every unit's :class:`Tally`."""
-    whole = Tally()
-    for receipt in made:
-        whole.sums.update({name: receipt.facts[name] for name in SUMS})
-    return whole.to_json()
-
-
-def describe(folder: str, cuts: Cuts, settings: SegmentSettings, made: Iterator[Receipt]) -> dict[str, Any]:
-    """What ``dataset.json`` says of the segments."""
-    about = {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds}
-    return {"folder": folder, **about, "detector": settings.detector.name, **sums(made)}
-
-
-def segment_receipts(store: Store, units: tuple[Unit, ...]) -> Iterator[Receipt]:
-    return receipts(store, len(units))

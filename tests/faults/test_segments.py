@@ -20,8 +20,8 @@ from pipelines.engine.contract import Beat, Task
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 from pipelines.engine.stopping import Stopping
-from pipelines.stages import s25_segment
-from pipelines.stages.s20_ingest import ingest
+from pipelines.stages import segments
+from pipelines.stages.s20_ingest import cut_lines, ingest
 from pipelines.stages.s25_segment import SegmentJob, SegmentWorker
 from tests.faults.toy import engine
 from tests.long_recordings import write_long_corpus
@@ -53,15 +53,15 @@ def job(corpus: Path, out: Path) -> SegmentJob:
     cuts, store = Store(str(out / "cuts")), Store(str(out / "segments"))
     ingest(recipe.corpus, str(corpus), cuts, Mapper(lambda: 0, lambda: None, Stopping(0.0)), Events(None))
     assert recipe.segment is not None
-    units = s25_segment.deal(cuts, recipe.segment, recipe.plan, store)
+    units = segments.deal(cuts, recipe.segment, recipe.plan, store)
     return SegmentJob(store.root, str(corpus), recipe.corpus, recipe.segment, recipe.clean, units)
 
 
 def by_recording(made: SegmentJob) -> dict[str, list[bytes]]:
     """The lines of each recording, in the manifest that is folded of them."""
     store, found = Store(made.folder), dict[str, list[bytes]]()
-    s25_segment.fold(store, made.units, "source")
-    for line in s25_segment.cut_lines(store):
+    segments.fold(store, made.units, "source")
+    for line in cut_lines(store):
         found.setdefault(orjson.loads(line)["recording"]["id"], []).append(line)
     return found
 
@@ -74,7 +74,7 @@ def test_two_workers_die_of_two_recordings_and_only_these_are_missing(cluster: C
         execute(calm, worker, Task(unit), lambda _: None)
     deadly = DeadlyJob(*(getattr(deadly, name) for name in ("folder", "root", "corpus", "settings", "clean", "units")))
     assert engine(cluster, tmp_path).run(deadly) == len(deadly.units) > 2
-    ledger = fold(10, (o for r in receipts(Store(deadly.folder), len(deadly.units)) for o in r.outcomes))
+    ledger = fold(11, (o for r in receipts(Store(deadly.folder), len(deadly.units)) for o in r.outcomes))
     assert ledger.settled
     assert ledger.quarantined == {"worker_died": 2, "not_audio": 1}
     whole, left = by_recording(calm), by_recording(deadly)
