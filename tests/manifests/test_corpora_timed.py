@@ -124,6 +124,22 @@ class TestReaders:
         [phrase] = READERS["vtt"]("WEBVTT\n\n00:01.000 --> 00:03.000\none<00:01.500><c> two</c><00:02.000>", "x", "x")
         assert phrase.words == (Word(1.0, 1.5, "one"), Word(1.5, 2.0, "two"))
 
+    def test_captions_that_roll_up_the_screen_say_every_line_once(self) -> None:
+        text = (
+            "WEBVTT\nKind: captions\n\n00:00:00.160 --> 00:00:02.389 align:start position:0%\n \nhello<00:00:00.480><c> all</c>\n\n"
+            "00:00:02.389 --> 00:00:02.399 align:start position:0%\nhello all\n \n\n"
+            "00:00:02.399 --> 00:00:04.870 align:start position:0%\nhello all\nto<00:00:02.560><c> the</c><00:00:03.000><c> talk</c>\n\n"
+            "00:00:04.870 --> 00:00:04.880 align:start position:0%\nto the talk\n \n"
+        )
+        first, second = READERS["vtt"](text, "x", "x")
+        assert (first.start, first.end, first.text) == (0.16, 2.389, "hello all")
+        assert (second.start, second.text) == (2.399, "to the talk")
+        assert second.words == (Word(2.399, 2.56, "to"), Word(2.56, 3.0, "the"), Word(3.0, 4.87, "talk"))
+
+    def test_a_line_that_somebody_says_twice_is_said_twice(self) -> None:
+        text = "1\n00:00:01,000 --> 00:00:02,000\nNo.\n\n2\n00:00:02,000 --> 00:00:03,000\nNo.\n\n3\n00:00:03,000 --> 00:00:05,000\nNo.\nReally.\n"
+        assert [t for _, _, t, _ in said("srt", text)] == ["No.", "No.", "No. Really."]
+
     def test_two_voices_in_a_cue_are_no_one_speaker(self) -> None:
         text = "WEBVTT\n\n00:01.000 --> 00:03.000\n<v Ann>yes</v>\n<v Bob>no</v>"
         assert said("vtt", text) == [(1.0, 3.0, "yes no", None)]

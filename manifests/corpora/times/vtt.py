@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from manifests.corpora.times.cues import ARROW, Block, blocks, clock, plain, times
+from manifests.corpora.times.cues import ARROW, Block, Cue, blocks, clock, cue_of, plain, unrolled
 from manifests.corpora.times.transcript import BadTranscript, Phrase, Word, faulty
 
 VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
@@ -19,33 +19,36 @@ def read_vtt(text: str, name: str, recording: str) -> list[Phrase]:
     Where times stand in the text (``<00:00:01.500>``), what lies between them are its words. A cue that cannot be read costs itself; raises :class:`BadTranscript`
     for a file that does not begin with ``WEBVTT``.
     """
-    found = list(blocks(text))
+    found = list(blocks(text, spaces_part=False))
     if not found or not re.match(r"WEBVTT(?:[ \t]|$)", found[0].lines[0]):
         raise BadTranscript(f"{name} does not begin with WEBVTT; is it an .srt?")
     first = Block(found[0].number + 1, found[0].lines[1:])
-    cues = [*([first] if any(ARROW in line for line in first.lines) else []), *found[1:]]
-    return [phrase for block in cues if (phrase := _phrase(block, name)) is not None]
+    rest = [*([first] if any(ARROW in line for line in first.lines) else []), *found[1:]]
+    cues = [cue for block in rest if (cue := _cue(block, name)) is not None]
+    return [phrase for cue in unrolled(cues) if (phrase := _phrase(cue)) is not None]
 
 
-def _phrase(block: Block, name: str) -> Phrase | None:
-    lines = block.lines
+def _cue(block: Block, name: str) -> Cue | Phrase | None:
+    lines, number = list(block.lines), block.number
     if lines[0].split(maxsplit=1)[0] in OTHERS and ARROW not in lines[0]:
         return None
-    at = 0 if ARROW in lines[0] else 1
-    where = f"{name} line {block.number + min(at, len(lines) - 1)}"
-    if at == len(lines) or ARROW not in lines[at]:
-        return faulty(where, "text without times")
-    if any(ARROW in line for line in lines[at + 1 :]):
-        return faulty(where, "two captions without an empty line between")
+    if ARROW not in lines[0] and len(lines) > 1:  # the name of the cue
+        del lines[0]
+        number += 1
+    return cue_of(lines, name, number)
+
+
+def _phrase(cue: Cue | Phrase) -> Phrase | None:
+    if isinstance(cue, Phrase):
+        return cue
+    raw = " ".join(cue.lines)
     try:
-        start, end = times(lines[at])
-        raw = " ".join(lines[at + 1 :])
-        words = _words(raw, start, end)
+        words = _words(raw, cue.start, cue.end)
     except ValueError as error:
-        return faulty(where, error)
+        return faulty(cue.where, error)
     said = _said(raw)
     voices = {html.unescape(" ".join(voice.split())) for voice in VOICE.findall(raw)}
-    return Phrase(start, end, said, voices.pop() if len(voices) == 1 else None, None, words) if said else None
+    return Phrase(cue.start, cue.end, said, voices.pop() if len(voices) == 1 else None, None, words) if said else None
 
 
 def _said(raw: str) -> str:
