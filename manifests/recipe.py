@@ -26,17 +26,19 @@ from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
 from manifests.settings.scores import ScoresSettings
+from manifests.settings.segment import SegmentSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
+    "segments": ("segment",),
     "tokens": ("name", "corpus", "plan", "split", "clean", "scores", "filters", "speech", "text"),
     "masks": ("mask",),
     "teach": ("teach",),
 }
-UNLESS_ASKED = ("scores", "filters", "copies")  # blocks that leave no trace in a recipe that does not use them
+UNLESS_ASKED = ("segment", "scores", "filters", "copies")  # blocks that leave no trace in a recipe that does not use them
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -48,6 +50,7 @@ class Recipe(Settings):
     name: str = Field("dataset", description="name of the dataset")
     corpus: AnyCorpus
     plan: PlanSettings = PlanSettings()
+    segment: SegmentSettings | None = Field(default=None, description="null: utterances are what the corpus lists")
     split: SplitSettings = SplitSettings()
     clean: CleanSettings = CleanSettings()
     copies: CopiesSettings | None = Field(default=None, description="null: nobody looks for copies by ear")

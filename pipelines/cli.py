@@ -56,6 +56,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from tokenization.adapter import TokenizerError
     from tokenization.scores.base import ScoreError
     from tokenization.text import TextError
+    from tokenization.voice_activity.contract import DetectorError
     from tokenization.voices.base import VoiceError
     from training.errors import CheckpointError, Diverged, RowsError
 
@@ -63,7 +64,7 @@ def _refusals() -> dict[type[BaseException], int]:
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
-        TextError: USAGE, ScoreError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
+        TextError: USAGE, ScoreError: USAGE, DetectorError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> copies (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> segment (where asked for) -> plan -> copies (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -27,10 +27,29 @@ from pipelines.engine.progress import Events
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
-from pipelines.folders import copies_folder, fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import (
+    copies_folder,
+    fit_folder,
+    masks_folder,
+    plan_folder,
+    segments_folder,
+    teach_folder,
+    tokens_folder,
+)
 from pipelines.output_lock import output_lock
-from pipelines.stages import s20_ingest, s30_plan, s35_copies, s50_fit, s60_tokenize, s70_mask, s90_dataset
+from pipelines.stages import (
+    s20_ingest,
+    s25_segment,
+    s30_plan,
+    s35_copies,
+    s50_fit,
+    s60_tokenize,
+    s70_mask,
+    s90_dataset,
+    segments,
+)
 from pipelines.workspace import Workspace
+from tokenization.voice_activity.registry import open_detector
 
 RUN = "run.json"  # how and from where the output was made: not part of the dataset
 
@@ -46,6 +65,21 @@ class Result:
     @property
     def nothing_to_do(self) -> bool:
         return not any(self.did.values())
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """The corpus as it was ingested, and as it is planned: the same, where nothing is cut up.
+
+    planned    what is known of the manifest that the plan is made of
+    store      where that lies
+    segments   what ``dataset.json`` says of its segments, where it is made of any
+    """
+
+    ingested: s20_ingest.Cuts
+    planned: s20_ingest.Cuts
+    store: Store
+    segments: dict[str, Any] | None = None
 
 
 @dataclass
@@ -69,17 +103,33 @@ class DataRun:
         folder, did["speak"] = speak(self.space, self.engine)
         return folder
 
-    def planned(self, root: str, did: dict[str, int]) -> tuple[s20_ingest.Cuts, str, tuple[Unit, ...]]:
-        """The manifest and the plan: (cuts, plan folder, units)."""
+    def manifests(self, root: str, did: dict[str, int]) -> Manifests:
+        """The corpus ingested, and cut up where the recipe asks for it."""
         cuts = s20_ingest.ingest(
             self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events, self.recipe.run.relist
         )
-        folder = plan_folder(self.space, cuts.sha256)
+        settings, recipe = self.recipe.segment, self.recipe
+        if settings is None:
+            return Manifests(cuts, cuts, self.space.cuts)
+        folder = segments_folder(self.space, cuts.sha256)
+        store = self.space.store.sub(folder)
+        units = segments.deal(self.space.cuts, settings, recipe.plan, store)
+        version = open_detector(settings.detector).version
+        job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units, version)
+        did["segments"] = self.engine.run(job)
+        made = segments.fold(store, units, cuts.sha256)
+        about = segments.describe(folder, made, settings, segments.segment_receipts(store, units))
+        return Manifests(cuts, made, store, about)
+
+    def planned(self, root: str, did: dict[str, int]) -> tuple[Manifests, str, tuple[Unit, ...]]:
+        """The manifests and the plan: (manifests, plan folder, units)."""
+        cuts = self.manifests(root, did)
+        folder = plan_folder(self.space, cuts.planned.sha256)
         store = self.space.store.sub(folder)
         units = s30_plan.read_plan(store)
         did["plan"] = int(units is None)
         if units is None:
-            units = s30_plan.write_plan(s20_ingest.cut_lines(self.space.cuts), self.recipe.plan, store)
+            units = s30_plan.write_plan(s20_ingest.cut_lines(cuts.store), self.recipe.plan, store)
         return cuts, folder, units
 
     def marked(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
@@ -167,8 +217,8 @@ class DataRun:
             did["teacher"] = int(bootstrap.trained(description, self.engine.console))
         return bootstrap.taught_by(description), bootstrap.folder(description)
 
-    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, dict[str, str], tuple[Unit, ...]]:
-        """All that tokens are made of: (corpus root, manifest, folders by stage, units)."""
+    def inputs(self, did: dict[str, int]) -> tuple[str, Manifests, dict[str, str], tuple[Unit, ...]]:
+        """All that tokens are made of: (corpus root, manifests, folders by stage, units)."""
         self.check_teacher()
         root = self.corpus_root(did)
         self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
@@ -183,13 +233,14 @@ class DataRun:
         root, cuts, folders, units = self.inputs(did)
         tokens = self.tokenized(root, folders.get("copies", folders["plan"]), folders["fit"], units, did)
         masks = self.masked(tokens, units, did)
-        folders = {**folders, "tokens": tokens, **masks}
+        heard, parts = cuts.ingested, cuts.segments
+        folders = {**({"segments": parts["folder"]} if parts else {}), **folders, "tokens": tokens, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
-            "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
-            **self._tokenizers(folders["fit"]), **self._spoken(root),
+            "cuts": {"sha256": heard.sha256, "utterances": heard.utterances, "seconds": heard.seconds},
+            **({"segments": parts} if parts else {}), **self._tokenizers(folders["fit"]), **self._spoken(root),
         }  # fmt: skip
-        value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
+        value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.planned.utterances, about)
         value |= self._masks(masks, value["tokens"]["shards"])
         value |= self.taught(value, units, did)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))
@@ -238,8 +289,11 @@ class DataRun:
 def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
     """A run over ``out``, holding its lock, with Ray stopped at the end.
 
-    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, before anything is done.
+    Raises ``TokenizerError`` where the weights of the recipe's codec are not here, ``DetectorError`` where its detector of speech is not installed, before
+    anything is done.
     """
+    if recipe.segment is not None:
+        open_detector(recipe.segment.detector)
     space = Workspace.of(recipe, out)
     recipe = space.recipe
     cluster = Cluster(recipe.run)

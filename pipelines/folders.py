@@ -6,12 +6,29 @@ from typing import Any
 
 from manifests.receipt import Receipt
 from manifests.settings.speech import PatchesSettings
-from pipelines.stages import s30_plan, s35_copies, s50_fit, s60_tokenize, s70_mask
+from pipelines.stages import s25_segment, s30_plan, s35_copies, s50_fit, s60_tokenize, s70_mask
 from pipelines.workspace import Workspace
 
 
+def segments_folder(space: Workspace, manifest: str) -> str:
+    """``manifest`` is the SHA-256 of what was ingested. Raises ``DetectorError`` where the detector is not installed."""
+    from tokenization.voice_activity.registry import open_detector
+
+    recipe = space.recipe
+    assert recipe.segment is not None, "asked only where there are segments"
+    detector = open_detector(recipe.segment.detector)
+    others = (
+        recipe.clean.channel,
+        recipe.clean.max_length_mismatch,
+        recipe.plan.dedup,
+        detector.name,
+        detector.version,
+    )
+    return space.folder("segments", s25_segment.VERSION, manifest, recipe.deciding("segments"), *others)
+
+
 def plan_folder(space: Workspace, manifest: str) -> str:
-    """``manifest`` is its SHA-256."""
+    """``manifest`` is the SHA-256 of what is planned: what was ingested, or its segments."""
     return space.folder("plan", s30_plan.VERSION, manifest, space.recipe.plan.deciding())
 
 

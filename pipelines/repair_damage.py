@@ -17,17 +17,20 @@ from pipelines.engine.commit import crash_point
 from pipelines.repair_records import Records
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
+from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.stages.segments import RECORDINGS
 from pipelines.verify import verify
 from pipelines.verify_copies import check_copies
 from pipelines.verify_findings import Fault, Findings, Progress
 from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt
 from pipelines.verify_reencode import ELSEWHERE
 from pipelines.verify_samples import check_index
+from pipelines.verify_segments import check_segments
 from pipelines.verify_subject import Subject
 
-INPUTS = ("screen", "spoken", "cuts", "plan", "copies", "fit")
+INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")
 SHARDS = ("tokens", "masks", "teach")  # each depends on those before it
 CUTS = "cuts"
 UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
@@ -79,6 +82,9 @@ class Damage:
 
 
 def _receipts(part: Part) -> list[str]:
+    if part.stage == "segments":  # whatever is made anew there, the fold over it is, too
+        unit = [] if part.unit is None else [receipt_name(part.unit)]
+        return [RECEIPT, f"{RECORDINGS}/{PLAN}", *unit]
     alone = {"cuts": RECEIPT, "plan": PLAN}
     if part.stage in alone:
         return [alone[part.stage]]
@@ -88,8 +94,8 @@ def _receipts(part: Part) -> list[str]:
 
 
 def _data(part: Part) -> list[str]:
-    if part.stage == "cuts":
-        return [MANIFEST]
+    if part.stage in ("cuts", "segments"):
+        return [MANIFEST] if part.unit is None else [unit_name(part.unit)]
     if part.stage == "fit":
         return [CODEBOOK, TEXT]
     if part.stage in (
@@ -123,9 +129,12 @@ def _inputs(records: Records) -> list[Fault]:
         with found.guard(f"{CUTS}/{MANIFEST}", ""):
             whole = check_cuts(subject, found)
         with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
+            if "segments" in records.folders:
+                whole = check_segments(subject, whole, found)
             check_plan(subject, whole, found)
     elif "plan" not in records.folders:
-        found.add(f"{CUTS}/{RECEIPT}", "missing or damaged", "")
+        known = records.folders.get("segments", CUTS)
+        found.add(f"{known}/{RECEIPT}", "missing or damaged", "")
     else:
         _inputs_alone(records, subject, found)
     if "copies" in records.folders:
@@ -149,6 +158,8 @@ def _inputs_alone(records: Records, subject: Subject, found: Findings) -> None:
     said = {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds}
     alone = Subject(subject.out, {**subject.description, "cuts": said}, subject.recipe)
     whole = check_cuts(alone, found)
+    if "segments" in records.folders:
+        whole = check_segments(alone, whole, found)
     with found.guard(f"{subject.folder('plan')}/{PLAN}", ""):
         check_plan(alone, whole, found)
 
@@ -198,7 +209,8 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
         if fault.where == NAME:
             what.setdefault((NAME, None), []).append(fault.what)
             continue
-        match = UNIT.search(name) if stage not in ("plan", "cuts", "fit") else None
+        whole = stage in ("plan", "cuts", "fit") or name.startswith(f"{RECORDINGS}/")
+        match = None if whole else UNIT.search(name)
         if stage is None or (stage in ("tokens", "masks") and match is None):
             left.append(fault)
             continue

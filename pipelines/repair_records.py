@@ -13,7 +13,15 @@ from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from pipelines.data import RUN
-from pipelines.folders import copies_folder, fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import (
+    copies_folder,
+    fit_folder,
+    masks_folder,
+    plan_folder,
+    segments_folder,
+    teach_folder,
+    tokens_folder,
+)
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
@@ -73,7 +81,7 @@ def read_records(out: str) -> Records:
     space = Workspace.of(recipe, out)
     subject = _subject(out)
     said = dict(subject.description["folders"]) if subject else {}
-    told = {s: name for s, name in _names(space, _manifest(space, subject)).items() if name is not None}
+    told = {s: name for s, name in _names(space, subject).items() if name is not None}
     other = {s for s, name in said.items() if told.get(s, name) != name}
     if other and all(isinstance(name, str) and store.exists(name) for name in said.values()):
         raise RepairError(
@@ -107,27 +115,31 @@ def _subject(out: str) -> Subject | None:
         return None
 
 
-def _manifest(space: Workspace, described: Subject | None) -> str | None:
-    """The SHA-256 of the manifest: what two of manifest, ``cuts.json`` and ``dataset.json`` say; else the first that can be read."""
+def _manifest(store: Store, described: Subject | None, part: str) -> str | None:
+    """The SHA-256 of a manifest: what two of itself, its ``cuts.json`` and ``dataset.json`` say; else the first that can be read."""
     said = []
-    for look in (_packed_manifest, lambda space: read_cuts(space.cuts)):
+    for look in (_packed_manifest, read_cuts):
         with Findings().guard(MANIFEST, ""):  # a damaged one has no say here; as a fault it is found elsewhere
-            found = look(space)
+            found = look(store)
             said += [] if found is None else [found if isinstance(found, str) else found.sha256]
-    cuts = described.description.get("cuts") if described else None
+    cuts = described.description.get(part) if described else None
     said += [cuts["sha256"]] if isinstance(cuts, dict) and isinstance(cuts.get("sha256"), str) else []
     return max(said, key=said.count, default=None)
 
 
-def _packed_manifest(space: Workspace) -> str | None:
-    head, digest = manifest_digest(space.cuts)
+def _packed_manifest(store: Store) -> str | None:
+    head, digest = manifest_digest(store)
     return digest if head == GZIP_HEAD else None  # of no bytes at all gzip makes no bytes, and no complaint
 
 
-def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:
+def _names(space: Workspace, described: Subject | None) -> dict[str, str | None]:
     """The names that recipe, manifest and fit give the folders; None where one of these is damaged or missing."""
     store, recipe = space.store, space.recipe
     names: dict[str, str | None] = {"plan": None, "fit": None, "tokens": None}
+    manifest = _manifest(space.cuts, described, "cuts")
+    if manifest is not None and recipe.segment is not None:
+        names["segments"] = segments = segments_folder(space, manifest)
+        manifest = _manifest(store.sub(segments), described, "segments")
     if manifest is None:
         return names
     names["plan"] = plan = plan_folder(space, manifest)

@@ -22,11 +22,12 @@ from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s20_ingest import read_cuts
 from pipelines.stages.s30_plan import read_plan
+from pipelines.stages.segments import RECORDINGS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "copies", "fit", "tokens", "masks", "teach")
+CUTS, STAGES = "cuts", ("segments", "plan", "copies", "fit", "tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def status(root: str) -> Status:
     ingested = look.has_cuts()
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
+        *_segments(look, folders),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
         *_side(look, "copies", "copies", folders, units, before=False),
         _fit(look, folders.get("fit")),
@@ -226,6 +228,15 @@ def status(root: str) -> Status:
     )
     finished = not look.faults and look.out.exists("dataset.json")
     return Status(root, finished, stages, _ledger(look, units, made), _hours(made), tuple(look.faults))
+
+
+def _segments(look: _Look, folders: Mapping[str, str]) -> list[StageStatus]:
+    """How far the recordings are cut up, where the recipe asks for it."""
+    if not look.wants("segments", "segment", folders, before=False):
+        return []
+    folder = folders.get("segments")
+    units = look.plan(f"{folder}/{RECORDINGS}" if folder else None) or ()
+    return [_of_units("segments", folder, units, look.units_made(folder, units))]
 
 
 def _side(

@@ -24,6 +24,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         table.add_row(split, *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
                       f"{int(amounts['frames']):,}", f"{int(amounts['text_tokens']):,}")  # fmt: skip
     console.print(table)
+    if "segments" in value:
+        console.print(cut_up(value["segments"]))
     if "masks" in value:
         sets = ", ".join(f"{about['views']} {name}" for name, about in value["masks"]["sets"].items())
         console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
@@ -40,6 +42,16 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
     console.print(f"report: {out}/report/index.html")
+
+
+def cut_up(segments: Mapping[str, Any]) -> str:
+    """What became of the sound of recordings that were cut up."""
+    heard, kept, dropped = (segments[f"{name}_ms"] / 3_600_000 for name in ("heard", "kept", "dropped"))
+    whole = f"; {segments['left_whole']:,} left whole" if segments["left_whole"] else ""
+    return (
+        f"cut up: {segments['cut_up']:,} recordings of {heard:.3f} h into {segments['segments']:,} utterances of {kept:.3f} h, "
+        f"{dropped:.3f} h without speech{whole}"
+    )
 
 
 def taught(value: Mapping[str, Any]) -> str:

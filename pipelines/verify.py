@@ -1,6 +1,6 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
-In this order: description, manifest, plan (made again and compared), copies, fitted files, then unit by unit receipt, hashes, index,
+In this order: description, manifest, segments, plan (made again and compared), copies, fitted files, then unit by unit receipt, hashes, index,
 keys, samples and splits, the masks beside them, drawn again, and what was taught of these; the sums; what no receipt names; a unit
 through its teacher once more; and a sample of utterances made again from their sound.
 """
@@ -22,6 +22,7 @@ from pipelines.verify_inputs import RESTORE, check_cuts, check_description, chec
 from pipelines.verify_masks import MaskCheck
 from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, written
 from pipelines.verify_samples import Owners, UnitChecked, check_unit
+from pipelines.verify_segments import check_segments
 from pipelines.verify_subject import Subject
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     whole = False
     with found.guard(NAME, RESTORE):
         whole = check_cuts(subject, found)
+    if subject.recipe.segment is not None or "segments" in subject.description:
+        whole = check_segments(subject, whole, found, again=bool(reencode))
     with found.guard(subject.folder("plan"), RERUN):
         check_plan(subject, whole, found)
     if subject.recipe.copies is not None:
@@ -118,7 +121,7 @@ def _unit_count(subject: Subject) -> int:
 
 def _check_sums(subject: Subject, made: list[Receipt], found: Findings) -> None:
     """The ledger, the splits, the parity and the list of shards in ``dataset.json`` are what the receipts add up to."""
-    said, planned = subject.description, subject.description["cuts"]["utterances"]
+    said, planned = subject.description, subject.planned
     ledger = fold(planned, (o for receipt in made for o in receipt.outcomes))
     splits, parity = sum_facts(receipt.facts for receipt in made)
     found.require(ledger.settled, NAME, f"{ledger.pending} of {planned} utterances have no outcome", RERUN)

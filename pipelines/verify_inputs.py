@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from manifests.dataset import NAME
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
+from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
@@ -52,20 +53,27 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and masks and teaching where there are any, lie where ``folders`` says."""
-    parts = {"tokens": description["tokens"], **{name: description.get(name) or {} for name in ("masks", "teach")}}
+    """Tokens, and segments, masks and teaching where there are any, lie where ``folders`` says."""
+    parts = {
+        "tokens": description["tokens"],
+        **{name: description.get(name) or {} for name in ("segments", "masks", "teach")},
+    }
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 
 def check_cuts(subject: Subject, found: Findings) -> bool:
     """The manifest hashes to what ``cuts.json`` and ``dataset.json`` say. False where it is damaged."""
-    cuts, manifest, receipt = subject.out.sub(CUTS), f"{CUTS}/{MANIFEST}", f"{CUTS}/{RECEIPT}"
-    said = subject.description["cuts"]
+    return check_manifest(subject.out.sub(CUTS), CUTS, subject.description["cuts"], found)
+
+
+def check_manifest(cuts: Store, folder: str, said: Mapping[str, Any], found: Findings) -> bool:
+    """The manifest in ``folder`` is the one that its own receipt and ``said`` tell of. False where it is damaged."""
+    manifest, receipt = f"{folder}/{MANIFEST}", f"{folder}/{RECEIPT}"
     with found.guard(receipt, RERUN):
         read_cuts(cuts)
         value = orjson.loads(cuts.read(RECEIPT))
         found.require(cuts.read(RECEIPT) == pretty(value), receipt, "its bytes are not those that were written", RERUN)
-        if {k: value[k] for k in ("sha256", "utterances", "seconds")} != said:
+        if any(value[k] != said.get(k) for k in ("sha256", "utterances", "seconds")):
             found.apart(NAME, receipt, "the manifest's hash or size", RERUN)
     with found.guard(manifest, RERUN):
         head, digest = manifest_digest(cuts)
@@ -89,7 +97,8 @@ def check_plan(subject: Subject, whole: bool, found: Findings) -> bool:
     """The plan is what the manifest and the recipe give: made again and compared, where the manifest is ``whole``. Returns whether it can be gone by."""
     store, folder, before = subject.store("plan"), subject.folder("plan"), len(found.faults)
     if whole:
-        return _check_against_manifest(store, folder, cut_lines(subject.out.sub(CUTS)), subject, found)
+        manifest = subject.out.sub(CUTS) if subject.recipe.segment is None else subject.store("segments")
+        return check_dealt(store, folder, cut_lines(manifest), subject.recipe.plan, found)
     with found.guard(f"{folder}/{PLAN}", REPLAN):
         for k, (_, _, digest) in enumerate(orjson.loads(store.read(PLAN))["units"]):
             name = f"{folder}/{unit_name(k)}"
@@ -100,11 +109,10 @@ def check_plan(subject: Subject, whole: bool, found: Findings) -> bool:
     return len(found.faults) == before
 
 
-def _check_against_manifest(
-    store: Store, folder: str, lines: Iterator[bytes], subject: Subject, found: Findings
-) -> bool:
+def check_dealt(store: Store, folder: str, lines: Iterable[bytes], settings: PlanSettings, found: Findings) -> bool:
+    """The units under ``folder`` are those that ``lines`` and ``settings`` give."""
     before, rows = len(found.faults), []
-    for unit, data in planned(lines, subject.recipe.plan):
+    for unit, data in planned(lines, settings):
         rows.append((unit, sha256(data)))
         name = f"{folder}/{unit_name(unit.index)}"
         with found.guard(name, REPLAN):

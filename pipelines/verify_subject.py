@@ -57,6 +57,11 @@ class Subject:
     def store(self, stage: str) -> Store:
         return self.out.sub(self.folder(stage))
 
+    @property
+    def planned(self) -> int:
+        """How many utterances the plan deals out: those of the manifest, or of its segments where it was cut up."""
+        return (self.description.get("segments") or self.description["cuts"])["utterances"]
+
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """The units of the plan. Raises ``DatasetError`` where it is gone."""

@@ -1,4 +1,4 @@
-"""Fuzzing until time is up: the properties of ``tests/manifests/test_fuzz.py`` again and again, each time from another seed.
+"""Fuzzing until time is up: the properties of the files below again and again, each time from another seed.
 
     python -m tests.fuzz --seconds 600
     python -m tests.fuzz --seconds 600 --seed 1234      begins with that seed
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-FILES = ("tests/manifests/test_fuzz.py",)
+FILES = ("tests/manifests/test_fuzz.py", "tests/manifests/test_corpora_timed.py")
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -8,9 +8,11 @@ Legend: wave_CT, piece_CT are float32, channels x samples, full scale 1.0; wave_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -84,10 +86,57 @@ class _Failure:
     seconds: float | None
 
 
+class Sink(Protocol):
+    """Where decoded frames go, from the span's first on; made anew for each library that is asked."""
+
+    rate: int
+    channels: int
+    frames: int
+
+    def free(self) -> np.ndarray:
+        """Where the next frames may be written: samples x channels, never empty."""
+        ...
+
+    def take(self, frames: int) -> None:
+        """Count frames that were written. Raises :class:`Unreadable` at the first beyond the limits."""
+        ...
+
+    def put(self, piece_CT: np.ndarray) -> None:
+        """Write and count a piece of any length."""
+        ...
+
+    def done(self) -> np.ndarray:
+        """``wave_CT`` of all of it."""
+        ...
+
+
+MakeSink = Callable[[str, int, int, int | None], Sink]
+"""A sink for a decoder's name, a rate, a number of channels, and the number of frames to come, where it is known."""
+
+
+def put_piece(sink: Sink, piece_CT: np.ndarray) -> None:
+    """Write a piece of any length into a sink's free room, room by room."""
+    while piece_CT.shape[1]:
+        room_TC = sink.free()
+        count = min(len(room_TC), piece_CT.shape[1])
+        room_TC[:count] = piece_CT[:, :count].T
+        sink.take(count)
+        piece_CT = piece_CT[:, count:]
+
+
+def beyond(limits: DecodeLimits, most: int, rate: int) -> Unreadable:
+    """What to raise of sound that goes on behind ``most`` frames."""
+    return Unreadable(
+        "too_long",
+        f"it decodes to more than {most / rate:g} s (clean.max_decoded_seconds = {limits.max_seconds:g}, "
+        f"clean.max_decoded_mb = {limits.max_bytes / 2**20:g})",
+    )
+
+
 class _Buffer:
     """Frames as they come, from the span's first on. It grows by doubling and never past the limits by more than one frame."""
 
-    def __init__(self, limits: DecodeLimits, rate: int, channels: int, expected: int | None) -> None:
+    def __init__(self, limits: DecodeLimits, decoder: str, rate: int, channels: int, expected: int | None) -> None:
         check_shape(rate, channels)
         self.limits, self.rate, self.channels, self.frames = limits, rate, channels, 0
         self.most = int(min(limits.max_seconds * rate, limits.max_bytes / (4 * channels)))
@@ -104,19 +153,10 @@ class _Buffer:
         """Count frames that were written. Raises :class:`Unreadable` at the first beyond the limits."""
         self.frames += frames
         if self.frames > self.most:
-            raise Unreadable(
-                "too_long",
-                f"it decodes to more than {self.most / self.rate:g} s (clean.max_decoded_seconds = {self.limits.max_seconds:g}, "
-                f"clean.max_decoded_mb = {self.limits.max_bytes / 2**20:g})",
-            )
+            raise beyond(self.limits, self.most, self.rate)
 
     def put(self, piece_CT: np.ndarray) -> None:
-        while piece_CT.shape[1]:
-            room_TC = self.free()
-            count = min(len(room_TC), piece_CT.shape[1])
-            room_TC[:count] = piece_CT[:, :count].T
-            self.take(count)
-            piece_CT = piece_CT[:, count:]
+        put_piece(self, piece_CT)
 
     def done(self) -> np.ndarray:
         self.wave_TC.resize((self.frames, self.channels), refcheck=False)
@@ -133,14 +173,19 @@ def decode(data: bytes | Path, limits: DecodeLimits, span: Span | None = None) -
     Where libsndfile reads a file, a span is found by seeking; FFmpeg's seeking is not sample-exact, so there the file is
     decoded from its start, without keeping what comes before the span.
     """
+    return decode_into(data, partial(_Buffer, limits), span)
+
+
+def decode_into(data: bytes | Path, make: MakeSink, span: Span | None = None) -> Decoded:
+    """:func:`decode`, into sinks of ``make``; ``decoder`` of the result says whose sink holds the sound that counts."""
     with opened(data) as file:
         head = file.peek(0, HEAD_BYTES)
         check_head(head)
         with hushed(chatters(head)):
-            first = _decode_soundfile(file, limits, span)
+            first = _decode_soundfile(file, make, span)
         if isinstance(first, Decoded) and not _more_follows(first, file, head, span):
             return first
-        return _better(first, _decode_av(file, limits, span))
+        return _better(first, _decode_av(file, make, span))
 
 
 def _better(first: Decoded | _Failure, second: Decoded | _Failure) -> Decoded:
@@ -187,7 +232,7 @@ def _promise(file_frames: int | None, first: int, count: int | None) -> int | No
     return max(file_frames - first, 0)
 
 
-def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failure:
+def _decode_soundfile(file: Source, make: MakeSink, span: Span | None) -> Decoded | _Failure:
     import soundfile
 
     buffer = None
@@ -196,7 +241,7 @@ def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> 
         with soundfile.SoundFile(cast(BinaryIO, file)) as sound:
             first, count = _part(span, sound.samplerate)
             promised = _promise(promised_frames(sound, file), first, count)
-            buffer = _Buffer(limits, sound.samplerate, sound.channels, promised)
+            buffer = make("soundfile", sound.samplerate, sound.channels, promised)
             if first:
                 sound.seek(min(first, sound.frames))
             _read_soundfile(sound, buffer, count)
@@ -206,7 +251,7 @@ def _decode_soundfile(file: Source, limits: DecodeLimits, span: Span | None) -> 
         return _Failure(one_line(error), buffer.frames / buffer.rate if buffer else None)
 
 
-def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | None) -> None:
+def _read_soundfile(sound: soundfile.SoundFile, buffer: Sink, count: int | None) -> None:
     while count is None or buffer.frames < count:
         room_TC = buffer.free()
         if count is not None:
@@ -217,7 +262,7 @@ def _read_soundfile(sound: soundfile.SoundFile, buffer: _Buffer, count: int | No
         buffer.take(came)
 
 
-def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded | _Failure:
+def _decode_av(file: Source, make: MakeSink, span: Span | None) -> Decoded | _Failure:
     import av
     from av.error import FFmpegError
 
@@ -231,7 +276,7 @@ def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded
                 rate, channels = frame.sample_rate, frame.layout.nb_channels
                 if buffer is None:
                     first, count = _part(span, rate)
-                    buffer = _Buffer(limits, rate, channels, None)
+                    buffer = make("pyav", rate, channels, None)
                 elif (rate, channels) != (buffer.rate, buffer.channels):
                     raise _changed(buffer, rate, channels, position)
                 _put_part(buffer, _planar(frame), position, first, count)
@@ -242,19 +287,19 @@ def _decode_av(file: Source, limits: DecodeLimits, span: Span | None) -> Decoded
             rate = buffer.rate if buffer else int(stream.rate or 0)
             stated = round(stated_seconds(container, stream) * rate) if promises_length(container) else 0
             if buffer is None:
-                buffer = _Buffer(limits, rate, int(stream.codec_context.channels or 0), 0)
+                buffer = make("pyav", rate, int(stream.codec_context.channels or 0), 0)
             return Decoded(buffer.done(), rate, _promise(stated or None, first, count), "pyav")
     except (FFmpegError, ValueError) as error:
         return _Failure(one_line(error), seconds)
 
 
-def _put_part(buffer: _Buffer, piece_CT: np.ndarray, position: int, first: int, count: int | None) -> None:
+def _put_part(buffer: Sink, piece_CT: np.ndarray, position: int, first: int, count: int | None) -> None:
     """Keep what of a piece, whose first frame is ``position``, lies in the span."""
     end = None if count is None else max(first + count - position, 0)
     buffer.put(piece_CT[:, max(first - position, 0) : end])
 
 
-def _changed(buffer: _Buffer, rate: int, channels: int, position: int) -> Unreadable:
+def _changed(buffer: Sink, rate: int, channels: int, position: int) -> Unreadable:
     was, now = f"{buffer.channels} channels at {buffer.rate} Hz", f"{channels} at {rate} Hz"
     return Unreadable("changing_format", f"after {position / buffer.rate:.2f} s it changes from {was} to {now}")
 

@@ -19,6 +19,7 @@ from manifests.corpora.ljspeech import LJSpeech
 from manifests.corpora.sidecar import Sidecar
 from manifests.corpora.table import Table
 from manifests.corpora.tars import Tars
+from manifests.corpora.timed import Timed
 from manifests.corpora.vocalnet import VocalNet
 
 AnyCorpus = Annotated[
@@ -34,6 +35,7 @@ AnyCorpus = Annotated[
     | Sidecar
     | Table
     | Tars
+    | Timed
     | VocalNet,
     Field(discriminator="layout"),
 ]
@@ -51,6 +53,7 @@ LAYOUTS: dict[str, type[Corpus]] = {
     "sidecar": Sidecar,
     "table": Table,
     "tars": Tars,
+    "timed": Timed,
     "vocalnet": VocalNet,
 }
 

@@ -25,6 +25,7 @@ def plan(
     """List the corpus and deal it into units, without decoding any sound: what would `data` do?
 
     With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
+    Where it cuts up long recordings (segment), these have to be heard first.
     """
     from manifests.recipe import load
     from pipelines.data import opened
@@ -37,8 +38,8 @@ def plan(
         seen = preview(run.recipe, root, run.space.store.sub(folder), units, run.mapper, sample) if filters else None
     facts = {
         "folder": folder,
-        "utterances": cuts.utterances,
-        "hours": round(cuts.seconds / 3600, 4),
+        "utterances": cuts.planned.utterances,
+        "hours": round(cuts.planned.seconds / 3600, 4),
         "units": len(units),
     }
     shares = [u.seconds for u in units]

@@ -72,7 +72,7 @@ class NearTexts:
         """A line of the plan, marked with whose text it nearly has. What is booked elsewhere already has no say."""
         cut = orjson.loads(line)
         custom, query = cut["custom"], cut["custom"].get("query") or {}
-        if "fault" in custom or "copy_of" in custom:
+        if custom.keys() & {"fault", "filtered", "copy_of"}:
             return line
         said = (query.get("text"), cut["supervisions"][0].get("text"))
         found = self.resembled(cut["id"], "\n".join(text for text in said if text))

@@ -38,7 +38,21 @@ def checks(data: ReportInput) -> list[Check]:
         Check(found.total.frames == frames, "Speech tokens agree",
               f"{found.total.frames:,} frames read, {frames:,} in dataset.json"),
         _speakers(data),
+        *_segments(data),
     ]  # fmt: skip
+
+
+def _segments(data: ReportInput) -> list[Check]:
+    """Of recordings that were cut up, what was heard is in an utterance, or was left out as silence."""
+    said = data.description.get("segments")
+    if said is None:
+        return []
+    heard, kept, dropped = (said[f"{name}_ms"] for name in ("heard", "kept", "dropped"))
+    detail = (
+        f"{kept / 1000:,.1f} s in {said['segments']:,} segments + {dropped / 1000:,.1f} s without speech "
+        f"= {(kept + dropped) / 1000:,.1f} s of {heard / 1000:,.1f} s heard by the detector {said['detector']}"
+    )
+    return [Check(heard == kept + dropped, "Segments account for every second", detail)]
 
 
 def _speakers(data: ReportInput) -> Check:

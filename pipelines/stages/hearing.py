@@ -87,6 +87,8 @@ class Ear:
         u = from_cut(cut)
         if u.fault:
             return Outcome(u.id, "quarantined", *u.fault)
+        if "filtered" in cut["custom"]:
+            return Outcome(u.id, "filtered", *cut["custom"]["filtered"])
         if (ended := _copied(u.id, cut["custom"]) or self.judge.unheard(u)) is not None:
             return ended
         response = self._side(u.audio, u.start, u.seconds, u.channel, u.text) if u.audio else None

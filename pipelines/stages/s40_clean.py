@@ -52,6 +52,8 @@ REASONS: Mapping[str, str] = {
     "too_quiet": "speech is quieter than the recipe's limit",
     "too_loud": "speech is louder than the recipe's limit",
     # the corpus
+    "no_speech": "nobody speaks in the recording",
+    "text_without_times": "too long to be one utterance, and its text does not say what is said when",
     "duplicate_audio": "the same sound and text as an earlier utterance",
     "near_duplicate_text": "its text is nearly that of another utterance",
     "near_duplicate_audio": "the same recording as another utterance, in another form",
@@ -60,6 +62,8 @@ REASONS: Mapping[str, str] = {
     "missing_units": "the recipe takes tokens of the corpus, and it has none",
     "outside_root": "the corpus points outside its root",
     "bad_line": "the corpus lists it in a line that cannot be read",
+    "bad_transcript": "the transcript that lies beside it cannot be believed",
+    "overlap": "it overlaps another caption of the same speaker",
     "bad_encoding": "its text is not valid UTF-8",
     "bad_cell": "the corpus names a table cell that is not there",
     "bad_range": "the corpus names bytes beyond the end of the file",
@@ -195,26 +199,33 @@ def _on_plateaus(wave_T: np.ndarray) -> int:
 
 
 def _length_kept(x: _Stored, s: CleanSettings) -> Dropped | None:
-    d, frames = x.decoded, x.decoded.wave_CT.shape[1]
+    return length_kept(x.decoded, s)
+
+
+def length_kept(d: Decoded, s: CleanSettings) -> Dropped | None:
+    """Why what was decoded is not what was promised; None where it is."""
+    frames = d.wave_CT.shape[1]
     promised = d.declared_frames if d.declared_frames is not None else frames
     off = (frames - promised) / d.sample_rate
     if not frames:
         said = f", though {promised / d.sample_rate:.2f} s are promised" if promised else ""
         return Dropped("quarantined", "no_samples", f"it decodes to no samples at all{said}")
     if d.broken_off:
-        return Dropped("quarantined", "truncated", f"after {x.seconds:.2f} s the file ends in the middle of a page")
+        return Dropped(
+            "quarantined", "truncated", f"after {frames / d.sample_rate:.2f} s the file ends in the middle of a page"
+        )
     if -off > s.max_length_mismatch:
         limit = f"clean.max_length_mismatch = {s.max_length_mismatch:g}"
         return Dropped(
             "quarantined",
             "truncated",
-            f"{promised / d.sample_rate:.2f} s are promised, {x.seconds:.2f} s are there; {limit}",
+            f"{promised / d.sample_rate:.2f} s are promised, {frames / d.sample_rate:.2f} s are there; {limit}",
         )
     if off > s.max_length_mismatch:
         return Dropped(
             "quarantined",
             "length_mismatch",
-            f"its header says {promised / d.sample_rate:.2f} s, {x.seconds:.2f} s are there",
+            f"its header says {promised / d.sample_rate:.2f} s, {frames / d.sample_rate:.2f} s are there",
         )
     return None
 

@@ -127,7 +127,11 @@ class FitWorker:
             beat(0)
             for cut in unit_cuts(Store(self.job.plan), unit.index):
                 utterance = from_cut(cut)
-                if utterance.fault or split_of(utterance, self.job.recipe.split) != "train":
+                if (
+                    utterance.fault
+                    or "filtered" in cut["custom"]
+                    or split_of(utterance, self.job.recipe.split) != "train"
+                ):
                     continue
                 query = utterance.query.text if utterance.query else None
                 yield from (text for text in (utterance.text, query) if text)

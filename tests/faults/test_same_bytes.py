@@ -18,7 +18,8 @@ from tests.small_corpus import fingerprints, write_corpus
 
 CRASH_POINTS = ("before-data", "between-files", "before-receipt", "after-receipt")
 DRIVER_POINTS = ("between-manifest-and-receipt", "before-plan", "before-dataset", "after-dataset")
-ELSEWHERE = {"repair-removing", "before-name", "after-name", "before-marked-plan"}  # tests of tests/pipelines
+# test_curation_data.py, test_repair.py, test_export.py and test_segment_stage.py in tests/pipelines
+ELSEWHERE = {"repair-removing", "before-name", "after-name", "before-marked-plan", "between-segments-and-receipt"}
 
 
 @pytest.fixture(scope="module")

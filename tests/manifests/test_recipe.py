@@ -128,8 +128,10 @@ def test_a_stage_is_decided_by_its_own_blocks() -> None:
     one, other = parse(SMALL), parse({**SMALL, "mask": {"seed": 1}})
     assert one.deciding("tokens") == other.deciding("tokens")
     assert one.deciding("masks") != other.deciding("masks")
-    read = {block for stage in ("tokens", "masks", "teach") for block in one.deciding(stage)}
-    assert read == set(one.deciding()), "every block that decides bytes is read by a stage"
+    cut = parse({**SMALL, "segment": {}})
+    read = {block for stage in ("segments", "tokens", "masks", "teach") for block in cut.deciding(stage)}
+    assert read == set(cut.deciding()), "every block that decides bytes is read by a stage"
+    assert set(cut.deciding()) - set(one.deciding()) == {"segment"}, "a recipe that does not use it does not know of it"
     assert parse({**SMALL, "mask": None}).deciding("masks") == {"mask": None}
 
 
