@@ -1,0 +1,57 @@
+"""What a forecast takes for granted, in sentences: said with every forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from manifests.recipe import Recipe
+from pipelines.forecast.amount import Amount
+from pipelines.forecast.bottleneck import STARVED
+from pipelines.forecast.measured import spread
+from pipelines.forecast.predict import RAY_START, TAKE, Forecast, Spent
+
+WAYS = {"probe": "probed here", "receipts": "taken from receipts", "given": "given", "known": "not measured"}
+
+
+def notes(forecast: Forecast, here: Amount, recipe: Recipe, differences: Sequence[str]) -> Iterator[str]:
+    """Assumptions and warnings, the general ones last."""
+    if differences:
+        yield f"the output whose receipts were taken was made by another recipe: {', '.join(differences)} differ"
+    for spent in forecast.stages:
+        yield from _of_stage(spent)
+    if forecast.amount.seconds > here.seconds:
+        yield (
+            f"more of the same: {forecast.amount.hours:,.0f} h are taken to be like the {here.hours:,.2f} h of the corpus, in "
+            f"utterances of {here.seconds / here.utterances:.1f} s and units of {recipe.plan.unit_seconds:,.0f} s"
+        )
+    yield "the cluster's processors (and GPUs) are as fast as those that were measured, its storage as near, and all of it is free for this"
+    if forecast.cluster.grows:
+        yield (
+            f"a node that is not up yet takes {forecast.cluster.start:,.0f} s to come, and stays up for the stages after; "
+            "while a stage runs, the nodes that carry its workers are paid for, and those that are always up"
+        )
+    yield (
+        f"Ray takes {RAY_START:g} s, and the driver {TAKE * 1000:g} ms for each unit that ends; nothing fails and nothing is done twice; "
+        "the corpus lies ready; the report is not counted"
+    )
+    yield "intervals hold nine in ten draws of the units that were measured; they know nothing of other machines or of busier hours"
+
+
+def _of_stage(spent: Spent) -> Iterator[str]:
+    measured = spent.measured
+    found = spread([3600 * p.audio_seconds / p.seconds / 3600 for p in measured.pieces if p.seconds])
+    if found is None:
+        return
+    median, least, most = found
+    count, what = len(measured.pieces), "units" if measured.chunk is None else "chunks"
+    alone = (
+        "" if count > 1 or measured.source == "given" else "; of one nothing can be said of how far others are from it"
+    )
+    rates = f"{median:,.0f}" if count == 1 else f"{median:,.0f} (median; {least:,.0f} to {most:,.0f})"
+    yield f"{spent.stage}: {WAYS[measured.source]}, {rates} h of audio for each hour of one worker, {count} {what}{alone}"
+    core = measured.core
+    if core is not None and core < STARVED:
+        yield (
+            f"{spent.stage}: while it was measured its workers had a core {core:.0%} of the time: they waited for storage, or the machine was "
+            "busy with other things; where those are not, it goes faster"
+        )
