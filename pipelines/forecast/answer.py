@@ -70,6 +70,8 @@ def answered(recipe: Recipe, out: str, question: Question, console: Console) -> 
     found = None if question.source is None else Found.at(question.source)
     _require_here(recipe, stages, rates, gpus, found)
     with opened(_openable(recipe, out, stages, rates, found), out, console) as run:
+        if found is None and "teach" not in rates:
+            run.check_teacher()
         root = run.corpus_root({})
         planned = run.planned(root, {})
         if not planned[2] or not planned[0].utterances:

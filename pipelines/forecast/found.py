@@ -15,7 +15,7 @@ from pipelines.engine.progress import noted
 from pipelines.forecast.driver import START, looking, timed
 from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.measured import Linear, Measurement, Piece
-from pipelines.forecast.stages import LOOKS, Stage
+from pipelines.forecast.stages import LOOKS, STAGES, Stage
 from pipelines.status import Look
 
 BLOCKS = ("plan", "clean", "speech", "text", "mask", "teach")  # that decide how long units take
@@ -53,7 +53,7 @@ class Found:
             )
         return found
 
-    def of_units(self, stage: str) -> Measurement:
+    def of_units(self, stage: str, looks: int) -> Measurement:
         """A stage of units. Raises :class:`ForecastError` where it has no receipts."""
         pieces = self.pieces(stage)
         if not pieces:
@@ -62,7 +62,6 @@ class Found:
                 f"--from out, or give --rate {stage}=HOURS (of audio, for each hour of one worker)"
             )
         store = self.look.out.sub(self.folders[stage])
-        looks = 1 if stage == "tokens" else LOOKS
         return Measurement(
             stage,
             "receipts",
@@ -101,7 +100,7 @@ class Found:
         return Measurement("teacher", "receipts", alone=Linear(fixed=max(took)))
 
     def dataset(self) -> Measurement:
-        stages = [stage for stage in ("tokens", "masks", "teach") if stage in self.folders]
+        stages = [stage.name for stage in STAGES if stage.units and stage.name in self.folders]
         _, took = timed(lambda: [self.look.units_made(self.folders[stage], self.units) for stage in stages])
         return Measurement("dataset", "receipts", before=Linear(unit=took / len(self.units)))
 
@@ -113,7 +112,7 @@ class Found:
             "dataset": self.dataset,
         }
         if stage.units:
-            return self.of_units(stage.name)
+            return self.of_units(stage.name, LOOKS if stage.reads_units else 1)
         return singles[stage.name]() if stage.name in singles else None
 
     def differences(self, recipe: Recipe) -> list[str]:

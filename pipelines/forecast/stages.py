@@ -93,19 +93,19 @@ def _tokens(probe: Probe) -> Measurement:
         -1
     ]  # sound that is in no cache yet, if there is any
     probe.bring((fresh,))
-    shares = probe.engine.asked(timing.job, parts.of_tokens, fresh)
-    return replace(_of_units(probe, "tokens", "tokens", looks=1), parts=shares)
+    shares = probe.engine.asked(timing.job, parts.of_tokens, fresh) or {}
+    return replace(_of_units(probe, "tokens", looks=1), parts=shares)
 
 
 def _masks(probe: Probe) -> Measurement:
     probe.folders |= probe.run.masked(probe.folders["tokens"], probe.done, {})
     probe.done = probe.engine.timings["masks"].units
-    return _of_units(probe, "masks", "masks", looks=LOOKS)
+    return _of_units(probe, "masks", looks=LOOKS)
 
 
-def _of_units(probe: Probe, stage: str, folder: str, looks: int) -> Measurement:
+def _of_units(probe: Probe, stage: str, looks: int) -> Measurement:
     """A stage of units, of the receipts that the probe has made."""
-    timing, store = probe.engine.timings[stage], probe.store.sub(probe.folders[folder])
+    timing, store = probe.engine.timings[stage], probe.store.sub(probe.folders[stage])
     before = Linear(unit=looks * driver.looking(store))
     pieces = tuple(
         replace(piece, cpu_seconds=timing.cores[unit])
@@ -147,18 +147,17 @@ def _teach(probe: Probe) -> Measurement:
         _described(probe)
     units = probe.done[: len(probe.sample("teach"))]
     probe.folders["teach"], _ = probe.run.teach(settings, probe.description, units, {})
-    found = _of_units(probe, "teach", "teach", looks=LOOKS)
-    weighed = probe.engine.asked(probe.engine.timings["teach"].job, store_bytes, units[0]) if units else {}
-    return replace(found, stores=stores(weighed, settings.store))
+    found = _of_units(probe, "teach", looks=LOOKS)
+    weighed = probe.engine.asked(probe.engine.timings["teach"].job, store_bytes, units[0])
+    return replace(found, stores=stores(weighed or {}, settings.store))
 
 
 def _dataset(probe: Probe) -> Measurement:
     """Reading all receipts of every stage of units, one after the other."""
-    made = [name for name in ("tokens", "masks", "teach") if name in probe.folders]
+    made = [stage.name for stage in STAGES if stage.units and stage.name in probe.folders]
     count = len(probe.done)
-    if not count or "tokens" not in probe.folders:
-        each = driver.looking(probe.store)
-        return Measurement("dataset", "known", before=Linear(unit=3 * each))
+    if not made:
+        return Measurement("dataset", "known", before=Linear(unit=LOOKS * driver.looking(probe.store)))
     _, took = driver.timed(lambda: [list(receipts(probe.store.sub(probe.folders[name]), count)) for name in made])
     return Measurement("dataset", "probe", before=Linear(unit=took / count))
 

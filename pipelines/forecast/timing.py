@@ -18,6 +18,7 @@ from pipelines.forecast.crew import local_cores
 
 FEWEST = 3  # units of a stage, however long they take
 SHARE = 0.01  # of all units, where no minutes are named
+MOST = 500  # units of a stage: more of them tell no more
 MINUTES = 5.0  # for all stages together, where none are named
 LISTEN = 0.5  # seconds between looks at the signals
 
@@ -31,7 +32,8 @@ class Sampling:
     def most(self, units: int, workers: int) -> int:
         """Units to look at out of so many."""
         fewest = max(FEWEST, workers)
-        return units if self.minutes is not None else min(units, max(fewest, -int(-units * SHARE // 1)))
+        wanted = MOST if self.minutes is not None else min(-int(-units * SHARE // 1), MOST)
+        return min(units, max(fewest, wanted))
 
     def seconds(self, stages: int) -> float:
         return 60 * (MINUTES if self.minutes is None else self.minutes) / max(stages, 1)
@@ -101,15 +103,15 @@ class TimingEngine(Engine):
         return Process(job, {"CUDA_VISIBLE_DEVICES": str(number % self.gpus)} if asks and self.gpus else {})
 
     def asked(self, job: Job, work: Work, argument: Any) -> Any:
-        """What one warm child answers."""
+        """What one child answers; None where it dies of it."""
         child = self.child(job, 0)
         try:
             child.ask(work, argument)
             while not ready([child], LISTEN):
                 self.check()
             return child.answer()
-        except Died as error:
-            raise RunFailed(f"probe: {job.stage}: the process that worked on it died") from error
+        except Died:
+            return None
         finally:
             child.close()
 

@@ -27,10 +27,11 @@ from pipelines.forecast.compared import BEFORE
 from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.probe import PREFIX
 from pipelines.forecast.record import keep, to_json
-from pipelines.forecast.timing import FEWEST, Sampling, TimingEngine
+from pipelines.forecast.timing import FEWEST, MOST, Sampling, TimingEngine
 from pipelines.status import status
 from tests.faults.toy import ToyJob
 from tests.pipelines.test_cli import refused
+from tests.pipelines.tiny_run import make_run
 from tests.small_corpus import fingerprints, overrides, write_corpus
 
 TALKER = {"layers": 1, "width": 16, "heads": 2, "ffn": 32, "block": 16, "anchors": 2}
@@ -226,6 +227,20 @@ def test_a_teacher_is_timed_by_some_steps_and_every_store_is_weighed(tmp_path: P
     assert files(tmp_path / "out") == {".lock", "events.jsonl", "cuts", "plan", "forecast.json"}
 
 
+def test_a_teacher_that_is_named_teaches_what_the_output_was_fitted_on(
+    run: tuple[Path, Answer, set[str]], tmp_path: Path
+) -> None:
+    out, corpus = shutil.copytree(run[0], tmp_path / "out"), run[0].parent / "corpus"
+    teacher = make_run(tmp_path / "run", str(out))
+    masks = {"block": 4, "sets": {"hierarchical": {"views": 1, "mix": [{"noise": "hierarchical"}]}}}
+    seen = foretold(small(corpus, mask=masks, teach={"teacher": str(teacher), "views": 1}), out)
+    stages = {s.stage: s for s in seen.forecast.stages}
+    assert list(stages)[-2:] == ["teach", "dataset"]
+    assert "teacher" not in stages
+    assert stages["fit"].measured.source == "receipts"
+    assert stages["teach"].seconds > 0
+
+
 def test_what_a_killed_probe_left_is_swept(corpus: Path, tmp_path: Path) -> None:
     left = tmp_path / f"{PREFIX}abc"
     left.mkdir()
@@ -329,7 +344,8 @@ def toy(tmp_path: Path, units: int, **behaviour: str) -> ToyJob:
 def test_a_hundredth_is_looked_at_or_what_the_minutes_are_enough_for_and_three_at_least() -> None:
     assert [Sampling().most(units, 2) for units in (1, 10, 400, 12_000)] == [1, 3, 4, 120]
     assert Sampling().most(12_000, 64 * 4) == 256
-    assert Sampling(minutes=1.0).most(12_000, 2) == 12_000
+    assert Sampling(minutes=1.0).most(200, 2) == 200
+    assert Sampling(minutes=1.0).most(12_000, 2) == Sampling().most(1_000_000, 2) == MOST
     assert Sampling(minutes=2.0).seconds(stages=4) == 30.0
 
 
