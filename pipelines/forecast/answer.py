@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
@@ -11,16 +12,19 @@ from manifests.recipe import Recipe
 from manifests.settings.codecs import CodecSettings
 from manifests.settings.speech import GivenSettings
 from pipelines.data import DataRun, opened
+from pipelines.engine.contract import Unit
 from pipelines.engine.room import Demand, nodes
 from pipelines.forecast.amount import Amount
 from pipelines.forecast.bottleneck import Bottleneck, bottleneck
 from pipelines.forecast.cluster_file import this_machine
+from pipelines.forecast.crew import local_cores
+from pipelines.forecast.driver import timed
 from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.found import Found
 from pipelines.forecast.measured import Measurement
 from pipelines.forecast.nodes import ClusterShape, NodeType
 from pipelines.forecast.notes import notes
-from pipelines.forecast.predict import Forecast, predict
+from pipelines.forecast.predict import RAY_START, Forecast, predict
 from pipelines.forecast.probe import Probe, scratch
 from pipelines.forecast.rates import given, parsed
 from pipelines.forecast.stages import Stage, asked, shared
@@ -69,9 +73,10 @@ def answered(recipe: Recipe, out: str, question: Question, console: Console) -> 
     gpus = _gpus(recipe, stages)
     found = None if question.source is None else Found.at(question.source)
     _require_here(recipe, stages, rates, gpus, found)
-    with opened(_openable(recipe, out, stages, rates, found), out, console) as run:
+    with opened(_alone(_openable(recipe, out, stages, rates, found)), out, console) as run:
         if found is None and "teach" not in rates:
             run.check_teacher()
+        ray = _ray_seconds(run, question)
         root = run.corpus_root({})
         planned = run.planned(root, {})
         if not planned[2] or not planned[0].utterances:
@@ -79,23 +84,46 @@ def answered(recipe: Recipe, out: str, question: Question, console: Console) -> 
         cluster = question.cluster or _cluster(run, gpus)
         with scratch(run.space.store) as store:
             units = sum(stage.units for stage in stages)
-            probe = Probe.over(run, store, root, planned, Sampling(question.minutes), gpus, units)
+            probe = Probe.over(run, recipe.run, store, root, planned, Sampling(question.minutes), gpus, units)
             measured = [_measured(stage, probe, stages, rates, found) for stage in stages]
-    return _reckoned(recipe, question, planned, measured, cluster, stages, found)
+    return _reckoned(
+        recipe,
+        question,
+        planned,
+        measured,
+        partial(predict, run=recipe.run, cluster=cluster, shared=shared(stages), ray=ray),
+        stages,
+        found,
+    )
 
 
 def _reckoned(
-    recipe: Recipe, question: Question, planned: tuple, measured: Sequence[Measurement], cluster: ClusterShape,
-    stages: Sequence[Stage], found: Found | None,
+    recipe: Recipe, question: Question, planned: tuple[Cuts, str, tuple[Unit, ...]], measured: Sequence[Measurement],
+    reckon: Callable[[Sequence[Measurement], Amount], Forecast], stages: Sequence[Stage], found: Found | None,
 ) -> Answer:  # fmt: skip
     cuts, folder, units = planned
-    here, helpers = Amount.of_units(units), shared(stages)
-    amount = here if question.hours is None else here.at(question.hours, recipe.plan.unit_seconds)
-    own = predict(measured, here, recipe.run, cluster, helpers)
-    forecast = own if question.hours is None else predict(measured, amount, recipe.run, cluster, helpers)
-    held = bottleneck(forecast, helpers, {stage.name: stage.words for stage in stages})
+    here = Amount.of_units(units)
+    own = reckon(measured, here)
+    forecast = own if question.hours is None else reckon(measured, here.at(question.hours, recipe.plan.unit_seconds))
+    held = bottleneck(forecast, shared(stages), {stage.name: stage.words for stage in stages})
     said = notes(forecast, here, recipe, found.differences(recipe) if found else [])
     return Answer(forecast, own, held, tuple(said), (cuts, folder, len(units)))
+
+
+def _alone(recipe: Recipe) -> Recipe:
+    """With no more workers than this machine has cores for, where it is this machine that lists the corpus."""
+    run = recipe.run
+    if run.address is not None or run.workers == 0:
+        return recipe
+    few = {"workers": min(run.workers or local_cores(), local_cores()), "cpus_per_worker": 1.0, "gpus_per_worker": 0.0}
+    return recipe.model_copy(update={"run": run.model_copy(update={**few, "stages": {}})})
+
+
+def _ray_seconds(run: DataRun, question: Question) -> float:
+    """Until Ray is there: timed where it is this machine, or the cluster that the recipe joins, that is reckoned with."""
+    if run.recipe.run.workers == 0 or question.cluster is not None or question.source is not None:
+        return RAY_START
+    return timed(run.engine.ray_started)[1]
 
 
 def _measured(

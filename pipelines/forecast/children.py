@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -148,11 +147,9 @@ def warm(job: Job, worker: Worker, unit: Unit) -> None:
     worker.process(Task(unit, only=(0, min(WARM, unit.count))), _silent)
 
 
-def do(job: Job, worker: Worker, unit: Unit) -> float:
-    """Do a unit and commit it, as a worker of a run does. Returns the seconds for which it had a core."""
-    began = time.process_time()
+def do(job: Job, worker: Worker, unit: Unit) -> None:
+    """Do a unit and commit it, as a worker of a run does."""
     execute(job, worker, Task(unit), _silent)
-    return time.process_time() - began
 
 
 def pass_over(job: Job, worker: Worker, unit: Unit) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -42,7 +42,8 @@ class Pair:
 class Row:
     """One stage that is done, or all of them (``whole``).
 
-    seconds, hours, bytes    wall time, hours in which workers did something, and what was written
+    seconds, bytes           wall time, and what was written
+    hours, cores             hours in which workers did something, and those of them in which they had a core
     low, high                of the wall time that was foretold
     workers                  foretold and as many as there were
     """
@@ -52,11 +53,18 @@ class Row:
     low: float
     high: float
     hours: Pair | None = None
+    cores: Pair | None = None
     bytes: Pair | None = None
     workers: Pair | None = None
 
     def to_json(self) -> dict[str, Any]:
-        pairs = {"seconds": self.seconds, "worker_hours": self.hours, "bytes": self.bytes, "workers": self.workers}
+        pairs = {
+            "seconds": self.seconds,
+            "worker_hours": self.hours,
+            "core_hours": self.cores,
+            "bytes": self.bytes,
+            "workers": self.workers,
+        }
         return {"stage": self.stage, "low": self.low, "high": self.high,
                 **{name: pair.to_json() for name, pair in pairs.items() if pair is not None}}  # fmt: skip
 
@@ -97,6 +105,12 @@ class Stage:
     @property
     def hours(self) -> float:
         return sum(float(r.made.get("seconds", 0.0)) for r in self.made) / 3600
+
+    @property
+    def cores(self) -> float | None:
+        """Hours in which its workers had a core; None where receipts are older than that."""
+        had = [r.made.get("core_seconds") for r in self.made]
+        return None if None in had else sum(float(seconds or 0.0) for seconds in had) / 3600
 
     @property
     def bytes(self) -> int:
@@ -155,10 +169,12 @@ def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[st
     took = stage.span if stage is not None and not ended else sum(ended) - _joining(mine)
     staff = [float(e["workers"]) for e in mine if e.get("event") == "stage_staffed"]
     workers = Pair(float(one["workers"]), max(staff)) if staff else None
-    hours, weight = (
-        (None, None) if stage is None else (Pair(one["worker_hours"], stage.hours), Pair(one["bytes"], stage.bytes))
-    )
-    return [Row(name, Pair(one["seconds"], took), one["low"], one["high"], hours, weight, workers)]
+    row = Row(name, Pair(one["seconds"], took), one["low"], one["high"], workers=workers)
+    if stage is None:
+        return [row]
+    hours, weight = Pair(one["worker_hours"], stage.hours), Pair(one["bytes"], stage.bytes)
+    cores = None if one["core_hours"] is None else Pair(one["core_hours"], stage.cores)
+    return [replace(row, hours=hours, cores=cores, bytes=weight)]
 
 
 def _joining(events: Iterable[Mapping[str, Any]]) -> float:
@@ -191,18 +207,21 @@ def _whole(foretold: Mapping[str, Any], since: Sequence[Mapping[str, Any]]) -> l
 
 
 def table(found: Compared) -> Table:
-    """For people. ``work`` and ``storage`` are ratios: of hours in which workers did something, and of bytes."""
+    """For people. The last columns are ratios: of hours in which workers did something (``work``), of those in which they had a core, of bytes."""
     from rich import box
     from rich.table import Table
 
     shown = Table("stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False)
-    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "storage", "workers"):
+    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "cores", "storage", "workers"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         between = f"{row.low:,.1f} to {row.high:,.1f}" if row.high > row.low else ""
         figures = (f"{row.seconds.foretold:,.1f}", between, f"{row.seconds.took or 0.0:,.1f}")
         shown.add_row(
-            row.stage, *figures, *(_times(pair) for pair in (row.seconds, row.hours, row.bytes)), _crew(row.workers)
+            row.stage,
+            *figures,
+            *(_times(pair) for pair in (row.seconds, row.hours, row.cores, row.bytes)),
+            _crew(row.workers),
         )
     return shown
 

@@ -14,7 +14,7 @@ from pipelines.engine.contract import Unit
 from pipelines.engine.progress import noted
 from pipelines.forecast.driver import START, looking, timed
 from pipelines.forecast.errors import ForecastError
-from pipelines.forecast.measured import Linear, Measurement, Piece
+from pipelines.forecast.measured import Linear, Measurement, pieces_of
 from pipelines.forecast.stages import LOOKS, STAGES, Stage
 from pipelines.status import Look
 
@@ -43,19 +43,9 @@ class Found:
             )
         return cls(root, look, folders, units, tuple(noted(Store(root).local("events.jsonl"))))
 
-    def pieces(self, stage: str) -> dict[int, Piece]:
-        """What receipts say of the units of a stage."""
-        found = {}
-        for receipt in self.look.units_made(self.folders.get(stage), self.units):
-            weight = sum(file.bytes for file in receipt.files) + len(receipt.to_bytes())
-            found[receipt.unit] = Piece(
-                float(receipt.made.get("seconds", 0.0)), self.units[receipt.unit].seconds, weight
-            )
-        return found
-
     def of_units(self, stage: str, looks: int) -> Measurement:
         """A stage of units. Raises :class:`ForecastError` where it has no receipts."""
-        pieces = self.pieces(stage)
+        pieces = pieces_of(self.look.units_made(self.folders.get(stage), self.units), self.units)
         if not pieces:
             raise ForecastError(
                 f"--from {self.root}: no receipts of {stage} there, which the recipe asks for; let it run for a while, leave "

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from manifests.receipt import Receipt
+from pipelines.engine.contract import Unit
 from pipelines.forecast.amount import Amount
 
 Source = Literal["probe", "receipts", "given", "known"]
@@ -22,13 +24,13 @@ Source = Literal["probe", "receipts", "given", "known"]
 class Piece:
     """One unit (or chunk of headers) that one worker did.
 
-    cpu_seconds   of them, those in which its process had a core; None where nobody looked
+    core_seconds   of them, those in which its process had a core; None where nobody looked
     """
 
     seconds: float
     audio_seconds: float
     bytes: int = 0
-    cpu_seconds: float | None = None
+    core_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,24 @@ class Measurement:
     @property
     def core(self) -> float | None:
         """The share of the time in which workers had a core: less where they waited for storage, or for other programs."""
-        timed = [p for p in self.pieces if p.cpu_seconds is not None]
+        timed = [p for p in self.pieces if p.core_seconds is not None]
         wall = sum(p.seconds for p in timed)
-        return sum(p.cpu_seconds or 0.0 for p in timed) / wall if wall else None
+        return sum(p.core_seconds or 0.0 for p in timed) / wall if wall else None
 
 
 def spread(rates: Sequence[float]) -> tuple[float, float, float] | None:
     """(median, least, most); None of nothing."""
     return (statistics.median(rates), min(rates), max(rates)) if rates else None
+
+
+def pieces_of(made: Iterable[Receipt], units: Sequence[Unit]) -> dict[int, Piece]:
+    """What receipts say of units that are done, by unit; their own bytes count as well."""
+    found = {}
+    for receipt in made:
+        weight, core = (
+            sum(file.bytes for file in receipt.files) + len(receipt.to_bytes()),
+            receipt.made.get("core_seconds"),
+        )
+        seconds, audio = float(receipt.made.get("seconds", 0.0)), units[receipt.unit].seconds
+        found[receipt.unit] = Piece(seconds, audio, weight, None if core is None else float(core))
+    return found

@@ -8,7 +8,7 @@ from manifests.recipe import Recipe
 from pipelines.forecast.amount import Amount
 from pipelines.forecast.bottleneck import STARVED
 from pipelines.forecast.measured import spread
-from pipelines.forecast.predict import RAY_START, TAKE, Forecast, Spent
+from pipelines.forecast.predict import TAKE, Forecast, Spent
 
 WAYS = {"probe": "probed here", "receipts": "taken from receipts", "given": "given", "known": "not measured"}
 
@@ -30,9 +30,10 @@ def notes(forecast: Forecast, here: Amount, recipe: Recipe, differences: Sequenc
             f"a node that is not up yet takes {forecast.cluster.start:,.0f} s to come, and stays up for the stages after; "
             "while a stage runs, the nodes that carry its workers are paid for, and those that are always up"
         )
+    ray = f"Ray is there after {forecast.ray:.3g} s; " if forecast.ray else ""
     yield (
-        f"Ray takes {RAY_START:g} s, and the driver {TAKE * 1000:g} ms for each unit that ends; nothing fails and nothing is done twice; "
-        "the corpus lies ready; the report is not counted"
+        f"{ray}the driver takes {TAKE * 1000:g} ms for each unit that ends; nothing fails and nothing is done twice; the corpus lies ready; "
+        "the report is not counted"
     )
     yield "intervals hold nine in ten draws of the units that were measured; they know nothing of other machines or of busier hours"
 

@@ -22,7 +22,7 @@ from pipelines.forecast.money import kept_a_month, paid
 from pipelines.forecast.nodes import ClusterShape
 from pipelines.forecast.schedule import drawn, makespan
 
-RAY_START = 6.0  # seconds until Ray is started or joined, and its first actor answers: 5 to 9 s on two cores
+RAY_START = 6.0  # seconds until Ray is started or joined, where nobody has timed it
 TAKE = 0.002  # seconds of the driver for each unit that ends: it takes the word, leases the next, writes an event (600 empty units: 0.8 to 1.6 ms)
 
 
@@ -69,6 +69,12 @@ class Spent:
     driver: float
 
     @property
+    def core_hours(self) -> float | None:
+        """Of the hours in which workers do something, those in which they have a core; None where nobody looked."""
+        core = self.measured.core
+        return None if core is None else self.worker_hours * core
+
+    @property
     def workers(self) -> int:
         return 1 if self.crew is None else self.crew.workers
 
@@ -85,10 +91,15 @@ class Spent:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run takes, stage by stage, in order. ``month``: the price of keeping what it makes for a month."""
+    """What a run takes, stage by stage, in order.
+
+    ray      seconds until Ray is there
+    month    the price of keeping what it makes for a month
+    """
 
     amount: Amount
     cluster: ClusterShape
+    ray: float
     stages: tuple[Spent, ...]
     seconds: float
     low: float
@@ -121,26 +132,30 @@ def predict(
     run: RunSettings,
     cluster: ClusterShape,
     shared: Mapping[str, Shared],
+    ray: float = RAY_START,
 ) -> Forecast:
-    """What stages take that were measured so. Raises :class:`ForecastError` where a worker finds no room, or a price names no node."""
+    """What stages take that were measured so, once Ray is there after ``ray`` seconds. Raises :class:`ForecastError` where a worker finds no room, or a price names no node."""
     known = [t.name for t in cluster.types]
     for name in run.prices.nodes if run.prices else ():
         if name not in known:
             raise ForecastError(
                 f"run.prices.nodes names {name!r}; the nodes of {cluster.source} are {', '.join(known)}"
             )
+    ray = ray if run.workers != 0 else 0.0
     state, stages = _Run(run, cluster), list[Spent]()
-    draws_B: Draws = np.full(DRAWS, RAY_START if run.workers != 0 else 0.0)
+    draws_B: Draws = np.full(DRAWS, ray)
     for one in measured:
         spent, drawn_B = _stage(one, amount, state, shared.get(one.stage))
         stages.append(spent)
         draws_B = draws_B + drawn_B
-    seconds = sum(s.seconds for s in stages) + (RAY_START if run.workers != 0 else 0.0)
+    seconds = sum(s.seconds for s in stages) + ray
     low, high = interval(draws_B, seconds)
     prices = run.prices
     money = None if prices is None or any(s.money is None for s in stages) else sum(s.money or 0.0 for s in stages)
     month = kept_a_month(prices, sum(s.bytes for s in stages))
-    return Forecast(amount, cluster, tuple(stages), seconds, low, high, money, month, prices.currency if prices else "")
+    return Forecast(
+        amount, cluster, ray, tuple(stages), seconds, low, high, money, month, prices.currency if prices else ""
+    )
 
 
 def _stage(one: Measurement, amount: Amount, state: _Run, shared: Shared | None) -> tuple[Spent, Draws]:

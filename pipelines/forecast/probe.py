@@ -17,6 +17,7 @@ from typing import Any
 from manifests.receipt import read_receipt, write_receipt
 from manifests.recipe import Recipe
 from manifests.settings.codecs import CodecSettings
+from manifests.settings.run import RunSettings
 from manifests.settings.speech import PatchesSettings
 from manifests.storage import Store
 from pipelines.data import DataRun
@@ -81,19 +82,13 @@ class Probe:
 
     @classmethod
     def over(
-        cls, real: DataRun, store: Store, root: str, planned: tuple[Cuts, str, tuple[Unit, ...]], sampling: Sampling,
-        gpus: int, stages: int,
+        cls, real: DataRun, settings: RunSettings, store: Store, root: str, planned: tuple[Cuts, str, tuple[Unit, ...]],
+        sampling: Sampling, gpus: int, stages: int,
     ) -> Probe:  # fmt: skip
-        """A probe that keeps what it makes in ``store``."""
-        old, (cuts, plan, units) = real.engine, planned
+        """A probe that keeps what it makes in ``store``, with workers as ``settings`` have them."""
+        old, (cuts, plan, units), seconds = real.engine, planned, sampling.seconds(stages)
         engine = TimingEngine(
-            old.settings,
-            old.console,
-            Events(None),
-            old.stopping,
-            lambda: None,
-            gpus=gpus,
-            seconds=sampling.seconds(stages),
+            settings, old.console, Events(None), old.stopping, lambda: None, gpus=gpus, seconds=seconds
         )
         space = replace(real.space, root=store.root, recipe=_here(real.recipe, gpus))
         inline = Mapper(partial(int, 0), lambda: None, old.stopping)

@@ -36,7 +36,7 @@ def _forecast(forecast: Forecast) -> dict[str, Any]:
     return {
         "hours": round(forecast.amount.hours, 6), "utterances": round(forecast.amount.utterances), "units": forecast.amount.units,
         "cluster": forecast.cluster.source, "seconds": round(forecast.seconds, 3),
-        "ray": round(forecast.seconds - sum(s.seconds for s in forecast.stages), 3), "low": round(forecast.low, 3),
+        "ray": round(forecast.ray, 3), "low": round(forecast.low, 3),
         "high": round(forecast.high, 3), "cpu_hours": round(forecast.total("cpu_hours"), 6),
         "gpu_hours": round(forecast.total("gpu_hours"), 6), "bytes": round(forecast.bytes), "money": forecast.money,
         "money_a_month": forecast.month, "currency": forecast.currency or None, "stages": [_stage(s) for s in forecast.stages],
@@ -51,7 +51,8 @@ def _stage(spent: Spent) -> dict[str, Any]:
         "parts": {part: round(share, 4) for part, share in measured.parts.items()}, "workers": spent.workers if spent.crew else 0,
         "limit": spent.crew.limit if spent.crew else None, "seconds": round(spent.seconds, 3), "low": round(spent.low, 3),
         "high": round(spent.high, 3), "start": round(spent.ready, 3), "efficiency": round(spent.efficiency, 4),
-        "worker_hours": round(spent.worker_hours, 6), "cpu_hours": round(spent.cpu_hours, 6), "gpu_hours": round(spent.gpu_hours, 6),
+        "worker_hours": round(spent.worker_hours, 6),
+        "core_hours": None if spent.core_hours is None else round(spent.core_hours, 6), "cpu_hours": round(spent.cpu_hours, 6), "gpu_hours": round(spent.gpu_hours, 6),
         "node_hours": {name: round(hours, 6) for name, hours in spent.node_hours.items()}, "bytes": round(spent.bytes),
         "stores": {name: round(count) for name, count in spent.stores.items()}, "money": spent.money,
     }  # fmt: skip

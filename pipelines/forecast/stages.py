@@ -10,7 +10,7 @@ from manifests.recipe import Recipe
 from manifests.settings.speech import GivenSettings
 from manifests.storage import Store
 from pipelines.forecast import driver, parts
-from pipelines.forecast.measured import Linear, Measurement, Piece
+from pipelines.forecast.measured import Linear, Measurement, pieces_of
 from pipelines.forecast.predict import Shared
 from pipelines.forecast.probe import Probe
 from pipelines.stages import listeners
@@ -108,20 +108,11 @@ def _of_units(probe: Probe, stage: str, looks: int) -> Measurement:
     timing, store = probe.engine.timings[stage], probe.store.sub(probe.folders[stage])
     before = Linear(unit=looks * driver.looking(store))
     pieces = tuple(
-        replace(piece, cpu_seconds=timing.cores[unit])
-        for unit, piece in pieces_of(store, probe.units).items()
-        if unit in timing.cores
+        piece
+        for unit, piece in pieces_of(receipts(store, len(probe.units)), probe.units).items()
+        if unit in timing.done
     )
     return Measurement(stage, "probe", pieces, before=before, start=timing.start)
-
-
-def pieces_of(store: Store, units: tuple) -> dict[int, Piece]:
-    """What receipts say of units that are done, by unit; their own bytes count as well."""
-    found = {}
-    for receipt in receipts(store, len(units)):
-        weight = sum(file.bytes for file in receipt.files) + len(receipt.to_bytes())
-        found[receipt.unit] = Piece(float(receipt.made["seconds"]), units[receipt.unit].seconds, weight)
-    return found
 
 
 def _described(probe: Probe) -> None:

@@ -44,20 +44,20 @@ class Timing:
     """How a stage's sample went.
 
     start   seconds from a child's start until it was warm, in the mean
-    cores   of each unit done, seconds for which its worker had a core
+    done    units, by index
     died    units that killed their process: passed over, and left out of what is reckoned with
     """
 
     job: Job
     workers: int
     start: float
-    cores: dict[int, float]
+    done: frozenset[int]
     died: tuple[int, ...]
 
     @property
     def units(self) -> tuple[Unit, ...]:
         """Those that were begun, from the first on."""
-        return self.job.units[: len(self.cores) + len(self.died)]
+        return self.job.units[: len(self.done) + len(self.died)]
 
 
 @dataclass
@@ -94,7 +94,7 @@ class TimingEngine(Engine):
         finally:
             for child in children:
                 child.close()
-        return len(self.timings[job.stage].cores)
+        return len(self.timings[job.stage].done)
 
     def child(self, job: Job, number: int) -> Child:
         if not self.local(job.stage):
@@ -132,7 +132,7 @@ class _Sample:
     next: int = 0
     doing: dict[int, Unit | None] = field(default_factory=dict)  # by child; None: it warms up
     starts: list[float] = field(default_factory=list)
-    cores: dict[int, float] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
     died: list[int] = field(default_factory=list)
 
     def taken(self) -> Timing:
@@ -143,7 +143,7 @@ class _Sample:
             for i in ready([self.children[i] for i in list(self.doing)], LISTEN):
                 self._answered(list(self.doing)[i])
         start = sum(self.starts) / max(len(self.starts), 1)
-        return Timing(self.job, len(self.children), start, self.cores, tuple(self.died))
+        return Timing(self.job, len(self.children), start, frozenset(self.done), tuple(self.died))
 
     def _warm(self, i: int) -> None:
         """A job of one unit is all warming up: it is done once, from the start."""
@@ -153,14 +153,14 @@ class _Sample:
     def _answered(self, i: int) -> None:
         unit = self.doing.pop(i)
         try:
-            answer = self.children[i].answer()
+            self.children[i].answer()
         except Died:
             self._lost(i, unit)
             return
         if unit is None:
             self.starts.append(time.monotonic() - self.began)
         elif unit.index not in self.died:
-            self.cores[unit.index] = answer
+            self.done.add(unit.index)
         self._begin(i)
 
     def _lost(self, i: int, unit: Unit | None) -> None:

@@ -90,7 +90,7 @@ def test_every_stage_is_foretold_from_units_that_were_done(run: tuple[Path, Answ
     for name in ("tokens", "masks"):
         pieces = stages[name].measured.pieces
         assert len(pieces) == FEWEST
-        assert all(p.seconds > 0 and p.bytes > 0 and p.cpu_seconds is not None for p in pieces)
+        assert all(p.seconds > 0 and p.bytes > 0 and p.core_seconds is not None for p in pieces)
     parts = stages["tokens"].measured.parts
     assert set(parts) >= {"fetch", "decode", "clean", "encode", "rest"}
     assert sum(parts.values()) == pytest.approx(1.0)
@@ -372,5 +372,5 @@ def test_a_unit_that_kills_its_process_is_passed_over(tmp_path: Path) -> None:
     timing = engine(tmp_path, cpus_per_worker=float(os.cpu_count() or 1))
     assert timing.run(toy(tmp_path, 3, u1_5="segv")) == 2
     seen = timing.timings["toy"]
-    assert (seen.workers, seen.died, sorted(seen.cores)) == (1, (1,), [0, 2])
+    assert (seen.workers, seen.died, sorted(seen.done)) == (1, (1,), [0, 2])
     assert [u.index for u in seen.units] == [0, 1, 2]
