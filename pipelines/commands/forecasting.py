@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.forecast.nodes import ClusterShape
 
 PANEL = "What would it take?"
+WIDTH = 120  # of the table where there is no terminal to fit into
 HoursOpt = Annotated[
     float | None,
     typer.Option(help="Hours of audio to reckon with; left out: the corpus as it is.", rich_help_panel=PANEL),
@@ -103,4 +104,4 @@ def forecast(recipe: Recipe, out: str, question: Question, json_out: bool) -> No
     if json_out:
         sys.stdout.write(json.dumps(value) + "\n")
     else:
-        render(answer, Console(highlight=False))
+        render(answer, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))

@@ -104,9 +104,11 @@ def _reckoned(
     cuts, folder, units = planned
     here = Amount.of_units(units)
     own = reckon(measured, here)
-    forecast = own if question.hours is None else reckon(measured, here.at(question.hours, recipe.plan.unit_seconds))
+    amount = here if question.hours is None else here.at(question.hours, recipe.plan.unit_seconds)
+    forecast = own if amount is here else reckon(measured, amount)
     held = bottleneck(forecast, shared(stages), {stage.name: stage.words for stage in stages})
-    said = notes(forecast, here, recipe, found.differences(recipe) if found else [])
+    free = reckon([one.undisturbed for one in measured], amount)
+    said = notes(forecast, free, here, recipe, found.differences(recipe) if found else [])
     return Answer(forecast, own, held, tuple(said), (cuts, folder, len(units)))
 
 

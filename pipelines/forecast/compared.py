@@ -156,7 +156,7 @@ def _compared(
             notes.append(f"{stage.name} was begun before the forecast was made")
         elif stage is None or stage.done:
             rows += _row(one, stage, since)
-    return Compared((*_ray(foretold, since), *rows, *_whole(foretold, since)), tuple(notes))
+    return Compared((*_ray(foretold, since), *rows, *_whole(foretold, since)), (*notes, *_crews(rows)))
 
 
 def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -212,17 +212,12 @@ def table(found: Compared) -> Table:
     from rich.table import Table
 
     shown = Table("stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False)
-    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "cores", "storage", "workers"):
+    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "cores", "bytes"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         between = f"{row.low:,.1f} to {row.high:,.1f}" if row.high > row.low else ""
         figures = (f"{row.seconds.foretold:,.1f}", between, f"{row.seconds.took or 0.0:,.1f}")
-        shown.add_row(
-            row.stage,
-            *figures,
-            *(_times(pair) for pair in (row.seconds, row.hours, row.cores, row.bytes)),
-            _crew(row.workers),
-        )
+        shown.add_row(row.stage, *figures, *(_times(pair) for pair in (row.seconds, row.hours, row.cores, row.bytes)))
     return shown
 
 
@@ -230,7 +225,7 @@ def _times(pair: Pair | None) -> str:
     return "" if pair is None or pair.ratio is None else f"{pair.ratio:.2f}"
 
 
-def _crew(pair: Pair | None) -> str:
-    if pair is None or pair.took is None:
-        return ""
-    return f"{pair.took:g}" if pair.took == pair.foretold else f"{pair.took:g} (foretold {pair.foretold:g})"
+def _crews(rows: Iterable[Row]) -> list[str]:
+    """Stages that had other workers than were foretold."""
+    staffed = [(row.stage, row.workers) for row in rows if row.workers is not None and row.workers.ratio != 1]
+    return [f"{stage} had {pair.took:g} workers, and was foretold with {pair.foretold:g}" for stage, pair in staffed]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from manifests.receipt import Receipt
@@ -96,6 +96,14 @@ class Measurement:
         """Bytes for each second of audio."""
         audio = sum(p.audio_seconds for p in self.pieces)
         return sum(p.bytes for p in self.pieces) / audio if audio else 0.0
+
+    @property
+    def undisturbed(self) -> Measurement:
+        """The same, had workers had a core all the time; as it is, where nobody looked."""
+        pieces = tuple(
+            p if p.core_seconds is None else replace(p, seconds=min(p.core_seconds, p.seconds)) for p in self.pieces
+        )
+        return replace(self, pieces=pieces)
 
     @property
     def core(self) -> float | None:

@@ -9,16 +9,20 @@ from pipelines.forecast.amount import Amount
 from pipelines.forecast.bottleneck import STARVED
 from pipelines.forecast.measured import spread
 from pipelines.forecast.predict import TAKE, Forecast, Spent
+from pipelines.forecast.times import span
 
 WAYS = {"probe": "probed here", "receipts": "taken from receipts", "given": "given", "known": "not measured"}
 
 
-def notes(forecast: Forecast, here: Amount, recipe: Recipe, differences: Sequence[str]) -> Iterator[str]:
-    """Assumptions and warnings, the general ones last."""
+def notes(
+    forecast: Forecast, undisturbed: Forecast, here: Amount, recipe: Recipe, differences: Sequence[str]
+) -> Iterator[str]:
+    """Assumptions and warnings, the general ones last. ``undisturbed``: the same, were workers never to wait for a core."""
     if differences:
         yield f"the output whose receipts were taken was made by another recipe: {', '.join(differences)} differ"
     for spent in forecast.stages:
         yield from _of_stage(spent)
+    yield from _starved(forecast.stages, undisturbed.seconds)
     if forecast.amount.seconds > here.seconds:
         yield (
             f"more of the same: {forecast.amount.hours:,.0f} h are taken to be like the {here.hours:,.2f} h of the corpus, in "
@@ -40,7 +44,7 @@ def notes(forecast: Forecast, here: Amount, recipe: Recipe, differences: Sequenc
 
 def _of_stage(spent: Spent) -> Iterator[str]:
     measured = spent.measured
-    found = spread([3600 * p.audio_seconds / p.seconds / 3600 for p in measured.pieces if p.seconds])
+    found = spread([p.audio_seconds / p.seconds for p in measured.pieces if p.seconds])
     if found is None:
         return
     median, least, most = found
@@ -50,9 +54,15 @@ def _of_stage(spent: Spent) -> Iterator[str]:
     )
     rates = f"{median:,.0f}" if count == 1 else f"{median:,.0f} (median; {least:,.0f} to {most:,.0f})"
     yield f"{spent.stage}: {WAYS[measured.source]}, {rates} h of audio for each hour of one worker, {count} {what}{alone}"
-    core = measured.core
-    if core is not None and core < STARVED:
+
+
+def _starved(stages: Sequence[Spent], undisturbed: float) -> Iterator[str]:
+    """Of stages whose workers waited while they were measured."""
+    cores = {s.stage: core for s in stages if (core := s.measured.core) is not None and core < STARVED}
+    if cores:
+        least, most = min(cores.values()), max(cores.values())
+        between = f"{least:.0%}" if round(least, 2) == round(most, 2) else f"{least:.0%} to {most:.0%}"
         yield (
-            f"{spent.stage}: while it was measured its workers had a core {core:.0%} of the time: they waited for storage, or the machine was "
-            "busy with other things; where those are not, it goes faster"
+            f"{', '.join(cores)}: workers had a core {between} of the time they were measured: they waited for storage, or the machine was busy "
+            f"with other things; with a core all the time the whole would take {span(undisturbed)}"
         )

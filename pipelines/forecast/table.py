@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -11,29 +9,8 @@ from rich.table import Table
 
 from pipelines.forecast.answer import Answer
 from pipelines.forecast.predict import Forecast, Spent
+from pipelines.forecast.times import between, span
 from pipelines.report.charts import size
-
-UNITS = ((100.0, 1.0, "s"), (6_000.0, 60.0, "min"), (360_000.0, 3_600.0, "h"), (math.inf, 86_400.0, "d"))
-
-
-def _unit(seconds: float) -> tuple[float, str]:
-    """(its seconds, its name) of the unit that a time is told in."""
-    return next((each, name) for limit, each, name in UNITS if seconds < limit)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if value < 99.5 else f"{value:,.0f}"
-
-
-def span(seconds: float) -> str:
-    """A time for people: 4.2 s, 7 min, 3.5 h, 12 d."""
-    each, name = _unit(seconds)
-    return f"{_number(seconds / each)} {name}"
-
-
-def _between(low: float, high: float) -> str:
-    each, name = _unit(high)
-    return f"{_number(low / each)} to {_number(high / each)} {name}"
 
 
 def _hours(hours: float) -> str:
@@ -62,42 +39,33 @@ def render(answer: Answer, console: Console) -> None:
         console.print(f"- {escape(note)}", soft_wrap=True)
 
 
+COLUMNS = ("stage", "workers", "wall time", "9 in 10", "start-up", "busy", "CPU h", "GPU h", "storage")
+
+
 def _table(forecast: Forecast) -> Table:
+    """``start-up`` is of the wall time; ``busy`` the share of it in which workers do something."""
     paid = forecast.money is not None
-    columns = [
-        "stage",
-        "workers",
-        "wall time",
-        "9 in 10",
-        "CPU h",
-        "GPU h",
-        "storage",
-        *([forecast.currency] if paid else []),
-    ]
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in columns:
+    for column in (*COLUMNS, *([forecast.currency] if paid else [])):
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
+    if forecast.ray:
+        table.add_row("Ray", "", span(forecast.ray))
     for spent in forecast.stages:
         table.add_row(*_row(spent, paid))
     money = [f"{forecast.money:,.2f}"] if forecast.money is not None else []
     table.add_row(
-        "whole", "", span(forecast.seconds), _between(forecast.low, forecast.high), _hours(forecast.total("cpu_hours")),
+        "whole", "", span(forecast.seconds), between(forecast.low, forecast.high), "", "", _hours(forecast.total("cpu_hours")),
         _hours(forecast.total("gpu_hours")), size(forecast.bytes), *money, style="bold",
     )  # fmt: skip
     return table
 
 
 def _row(spent: Spent, paid: bool) -> list[str]:
-    workers = "driver" if spent.crew is None else f"{spent.workers:,}"
-    between = _between(spent.low, spent.high) if spent.high > spent.low else ""
+    nine = between(spent.low, spent.high) if spent.high > spent.low else ""
+    driver = spent.crew is None
+    workers, start, busy = (
+        ("driver", "", "") if driver else (f"{spent.workers:,}", span(spent.ready), f"{spent.efficiency:.0%}")
+    )
     money = [f"{spent.money or 0.0:,.2f}"] if paid else []
-    return [
-        spent.stage,
-        workers,
-        span(spent.seconds),
-        between,
-        _hours(spent.cpu_hours),
-        _hours(spent.gpu_hours),
-        size(spent.bytes),
-        *money,
-    ]
+    held = (_hours(spent.cpu_hours), _hours(spent.gpu_hours), size(spent.bytes))
+    return [spent.stage, workers, span(spent.seconds), nine, start, busy, *held, *money]
