@@ -52,10 +52,12 @@ class Here:
     handle = None
 
     def __init__(self, job: Job) -> None:
-        self._job, self._worker, self._answer = job, job.open(), None
+        self._job, self._answer = job, None
+        self._worker: Worker | None = None
 
     def ask(self, work: Work, argument: Any) -> None:
         try:
+            self._worker = self._worker or self._job.open()
             self._answer = work(self._job, self._worker, argument)
         except Exception as error:
             raise RunFailed(f"probe: {self._job.stage}: {one_line(error)}") from error

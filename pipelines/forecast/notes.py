@@ -48,7 +48,8 @@ def _of_stage(spent: Spent) -> Iterator[str]:
     if found is None:
         return
     median, least, most = found
-    count, what = len(measured.pieces), "units" if measured.chunk is None else "chunks"
+    count, what = len(measured.pieces), "unit" if measured.chunk is None else "chunk"
+    what = what if count == 1 else f"{what}s"
     alone = (
         "" if count > 1 or measured.source == "given" else "; of one nothing can be said of how far others are from it"
     )
