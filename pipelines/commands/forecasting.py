@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.forecast.nodes import ClusterShape
 
 PANEL = "What would it take?"
+MOST = 100_000  # nodes, and CPUs or GPUs of one
 WIDTH = 120  # of the table where there is no terminal to fit into
 HoursOpt = Annotated[
     float | None,
@@ -29,11 +30,9 @@ ClusterOpt = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-NodesOpt = Annotated[
-    int | None, typer.Option(min=1, help="Instead of --cluster: so many nodes alike.", rich_help_panel=PANEL)
-]
-CpusOpt = Annotated[float | None, typer.Option(min=0, help="CPUs of each of --nodes.", rich_help_panel=PANEL)]
-GpusOpt = Annotated[float | None, typer.Option(min=0, help="GPUs of each of --nodes.", rich_help_panel=PANEL)]
+NodesOpt = Annotated[int | None, typer.Option(help="Instead of --cluster: so many nodes alike.", rich_help_panel=PANEL)]
+CpusOpt = Annotated[float | None, typer.Option(help="CPUs of each of --nodes.", rich_help_panel=PANEL)]
+GpusOpt = Annotated[float | None, typer.Option(help="GPUs of each of --nodes.", rich_help_panel=PANEL)]
 MinutesOpt = Annotated[
     float | None,
     typer.Option(
@@ -86,6 +85,11 @@ def _shape(cluster: str | None, nodes: int | None, cpus: float | None, gpus: flo
         return load_cluster(cluster)
     if nodes is None and cpus is None and gpus is None:
         return None
+    for name, value in (("--nodes", nodes), ("--cpus", cpus), ("--gpus", gpus)):
+        if value is not None and not (0 <= value <= MOST and (value or name == "--gpus")):
+            raise ForecastError(
+                f"{name} {value:g}: must be more than nothing (GPUs may be none), and {MOST:,} at the most"
+            )
     if cpus is None:
         raise ForecastError("--nodes and --gpus need --cpus: how many CPUs each node has")
     return alike(nodes or 1, cpus, gpus or 0.0)

@@ -163,7 +163,7 @@ def _require_here(
     if lacking:
         raise ForecastError("\n".join(
             f"{name}: its workers ask for a GPU, and this machine has none to measure them on; ask on a machine that "
-            f" has one, name an output with receipts (--from OUT), or give --rate {name}=HOURS (of audio, for each hour of one worker)"
+            f"has one, name an output with receipts (--from OUT), or give --rate {name}=HOURS (of audio, for each hour of one worker)"
             for name in lacking
         ))  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from manifests.receipt import Receipt
 from manifests.recipe import Recipe, RecipeError, parse
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
@@ -23,7 +24,7 @@ from pipelines.engine.progress import Events
 from pipelines.engine.stopping import Interrupted, Stopping
 from pipelines.forecast.answer import Answer, Question, answered
 from pipelines.forecast.cluster_file import alike
-from pipelines.forecast.compared import BEFORE
+from pipelines.forecast.compared import BEFORE, FORMAT, Stage, compared
 from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.probe import PREFIX
 from pipelines.forecast.record import keep, to_json
@@ -115,6 +116,36 @@ def test_status_holds_the_run_against_the_forecast(run: tuple[Path, Answer, set[
     assert "foretold, and as it came" in shown.output
     told = json.loads(CliRunner().invoke(cli.app, ["status", str(run[0]), "--json"]).output)["forecast"]
     assert [row["stage"] for row in told["stages"]] == list(rows)
+
+
+def test_the_start_of_ray_is_told_apart_and_a_run_in_two_goes_is_summed(tmp_path: Path) -> None:
+    stage = {"worker_hours": 1.0, "core_hours": None, "bytes": 10, "low": 90.0, "high": 110.0}
+    foretold = {
+        "utterances": 5, "ray": 6.0, "seconds": 216.0, "low": 190.0, "high": 230.0,
+        "stages": [
+            {**stage, "stage": "plan", "seconds": 10.0, "workers": 0}, {**stage, "stage": "tokens", "seconds": 100.0, "workers": 4},
+            {**stage, "stage": "masks", "seconds": 100.0, "workers": 4},
+        ],
+    }  # fmt: skip
+    (tmp_path / "forecast.json").write_text(json.dumps({"format": FORMAT, "made": 1000.0, "corpus": foretold}))
+    events: list[dict[str, Any]] = [
+        {"time": 999.0, "event": "stage_ended", "stage": "tokens", "took_seconds": 1e6},
+        {"time": 1010.0, "event": "stage_started", "stage": "tokens"},
+        {"time": 1018.0, "event": "stage_staffed", "stage": "tokens", "workers": 2},
+        {"time": 1060.0, "event": "stage_ended", "stage": "tokens", "took_seconds": 50.0},
+        {"time": 2000.0, "event": "stage_started", "stage": "tokens"},
+        {"time": 2004.0, "event": "stage_staffed", "stage": "tokens", "workers": 2},
+        {"time": 2070.0, "event": "stage_ended", "stage": "tokens", "took_seconds": 70.0},
+        {"time": 2080.0, "event": "run_ended", "took_seconds": 80.0, "did": {"tokens": 3}},
+        {"time": 2090.0, "event": "run_ended", "took_seconds": 1.0, "did": {"tokens": 0}},
+    ]  # fmt: skip
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"cut off')
+    made = [Receipt("tokens", 0, (), (), {}, {"started": 1020.0, "seconds": 30.0})]
+    found = compared(Store(str(tmp_path)), [Stage("tokens", made, 1), Stage("masks", [], 1)], planned=5)
+    assert found is not None
+    took = {row.stage: (row.seconds.foretold, row.seconds.took) for row in found.rows}
+    assert took == {"Ray": (6.0, 12.0), "tokens": (100.0, 120.0 - 12.0), "whole": (206.0, 80.0)}
+    assert found.notes == ("tokens had 2 workers, and was foretold with 4",)
 
 
 def test_a_changed_corpus_an_earlier_run_and_a_damaged_forecast_are_not_compared(
@@ -294,6 +325,11 @@ def test_the_command_prints_a_table_and_a_sentence_or_json(corpus: Path, tmp_pat
         (["--cluster", "nowhere.yaml"], "--cluster nowhere.yaml: no such file"),
         (["--cluster", "x", "--nodes", "3"], "leave one of them out"),
         (["--nodes", "3"], "--nodes and --gpus need --cpus"),
+        (["--cpus", "0"], "--cpus 0: must be more than nothing"),
+        (["--nodes", "-2", "--cpus", "1"], "--nodes -2: must be more than nothing"),
+        (["--cpus", "nan"], "--cpus nan: must be more than nothing"),
+        (["--cpus", "4", "--gpus", "inf"], "--gpus inf: must be"),
+        (["--cpus", "4", "--nodes", "1000000000"], "100,000 at the most"),
         (["--rate", "tokns=3"], "--rate tokns=3: no such stage; did you mean tokens?"),
         (["--rate", "fit=3"], "stages of this recipe that take rates: tokens, masks"),
         (["--rate", "tokens"], "--rate tokens: write STAGE=HOURS"),
