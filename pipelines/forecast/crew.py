@@ -21,8 +21,8 @@ class Crew:
 
     demand       what each holds, its helpers included
     helpers      others for each of them that do part of its work
-    limit        why there are no more: the recipe has all done in one process (``inline``), asks for no more (``asked``), takes what is up when the stage begins (``up``), the
-                 cluster has no more room (``room``), or there is no more to do (``units``)
+    limit        why there are no more: the recipe has all done in one process (``inline``), asks for no more (``asked``), or takes what is
+                 up when the stage begins (``up``); the cluster has no more room (``room``); there is no more to do (``units``)
     room         how many the cluster would have room for
     scarce       of a full cluster, the resource that there is least of
     """

@@ -134,7 +134,10 @@ def predict(
     shared: Mapping[str, Shared],
     ray: float = RAY_START,
 ) -> Forecast:
-    """What stages take that were measured so, once Ray is there after ``ray`` seconds. Raises :class:`ForecastError` where a worker finds no room, or a price names no node."""
+    """What stages take that were measured so, once Ray is there after ``ray`` seconds.
+
+    Raises :class:`ForecastError` where a worker finds no room, or a price names no node.
+    """
     known = [t.name for t in cluster.types]
     for name in run.prices.nodes if run.prices else ():
         if name not in known:
@@ -158,37 +161,52 @@ def predict(
     )
 
 
-def _stage(one: Measurement, amount: Amount, state: _Run, shared: Shared | None) -> tuple[Spent, Draws]:
-    lengths, alone = one.lengths(amount), one.alone.of(amount)
-    worked = bool(lengths) or one.alone != NOTHING
-    pieces = len(lengths) if lengths else 1
-    who = (
-        crew(one.stage, shared.helper if shared else None, state.run, state.cluster, state.up, pieces)
-        if worked
-        else None
-    )
-    rate = (one.rate or 0.0) * _unhelped(one, who, shared)
-    took = drawn(lengths, one.rates, rate)
+@dataclass(frozen=True)
+class _Times:
+    """Seconds of one stage: of its pieces, until its workers are up, of the driver, and of all of it, with draws."""
+
+    pieces: list[float]
+    alone: float
+    ready: list[float]
+    driver: float
+    seconds: float
+    draws_B: Draws
+
+    @property
+    def worked(self) -> float:
+        return sum(self.pieces) + self.alone
+
+
+def _times(one: Measurement, amount: Amount, who: Crew | None, shared: Shared | None, state: _Run) -> _Times:
+    lengths, alone, before = one.lengths(amount), one.alone.of(amount), one.before.of(amount)
+    pieces = drawn(lengths, one.rates, (one.rate or 0.0) * _unhelped(one, who, shared))
     ready = _ready(one, who, state)
-    span, before = makespan(took, ready), one.before.of(amount)
-    driver = one.along.of(amount) + (TAKE * len(lengths) if one.chunk is None else 0.0)
-    first = min(ready, default=0.0) if one.alone != NOTHING else 0.0
-    rest = before + first + alone
-    seconds = rest + max(span, driver if lengths else 0.0)
-    draws_B = rest + (span * factors(one.pieces)).clip(min=driver if lengths else 0.0)
-    low, high = interval(draws_B, seconds)
-    busy = (sum(took) + alone) / 3600
-    held = who.demand.amounts if who else {}
-    hours = _node_hours(who, state, seconds / 3600)
-    workers = who.workers if who else 0
+    along = one.along.of(amount) + (TAKE * len(lengths) if one.chunk is None else 0.0)
+    least = along if lengths else 0.0  # what pieces take, the driver takes as long at least
+    rest = before + alone + (min(ready) if ready and one.alone != NOTHING else 0.0)
+    span = makespan(pieces, ready)
+    draws_B = rest + (span * factors(one.pieces)).clip(min=least)
+    return _Times(pieces, alone, ready, before + along, rest + max(span, least), draws_B)
+
+
+def _stage(one: Measurement, amount: Amount, state: _Run, shared: Shared | None) -> tuple[Spent, Draws]:
+    """What one stage takes, and draws of its seconds."""
+    count, helper = len(one.lengths(amount)), shared.helper if shared else None
+    worked = count or one.alone != NOTHING
+    who = crew(one.stage, helper, state.run, state.cluster, state.up, count or 1) if worked else None
+    times = _times(one, amount, who, shared, state)
+    low, high = interval(times.draws_B, times.seconds)
+    hours, workers = times.seconds / 3600, who.workers if who else 0
+    held, nodes = who.demand.amounts if who else {}, _node_hours(who, state, hours)
+    weight = one.byte_rate * amount.seconds
     spent = Spent(
-        stage=one.stage, measured=one, crew=who, seconds=seconds, low=low, high=high, worker_hours=busy,
-        cpu_hours=workers * held.get("CPU", 0.0) * seconds / 3600, gpu_hours=workers * held.get("GPU", 0.0) * seconds / 3600,
-        node_hours=hours, ready=sum(ready) / max(len(ready), 1), ideal=(sum(took) + alone) / max(workers, 1), bytes=one.byte_rate * amount.seconds + one.kept.of(amount),
-        stores={name: share * one.byte_rate * amount.seconds for name, share in one.stores.items()},
-        money=paid(state.run.prices, who, hours, seconds / 3600), driver=before + driver,
+        stage=one.stage, measured=one, crew=who, seconds=times.seconds, low=low, high=high, worker_hours=times.worked / 3600,
+        cpu_hours=workers * held.get("CPU", 0.0) * hours, gpu_hours=workers * held.get("GPU", 0.0) * hours, node_hours=nodes,
+        ready=sum(times.ready) / max(len(times.ready), 1), ideal=times.worked / max(workers, 1), driver=times.driver,
+        bytes=weight + one.kept.of(amount), stores={name: share * weight for name, share in one.stores.items()},
+        money=paid(state.run.prices, who, nodes, hours),
     )  # fmt: skip
-    return spent, draws_B
+    return spent, times.draws_B
 
 
 def _unhelped(one: Measurement, who: Crew | None, shared: Shared | None) -> float:

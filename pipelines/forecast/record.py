@@ -51,8 +51,8 @@ def _stage(spent: Spent) -> dict[str, Any]:
         "parts": {part: round(share, 4) for part, share in measured.parts.items()}, "workers": spent.workers if spent.crew else 0,
         "limit": spent.crew.limit if spent.crew else None, "seconds": round(spent.seconds, 3), "low": round(spent.low, 3),
         "high": round(spent.high, 3), "start": round(spent.ready, 3), "efficiency": round(spent.efficiency, 4),
-        "worker_hours": round(spent.worker_hours, 6),
-        "core_hours": None if spent.core_hours is None else round(spent.core_hours, 6), "cpu_hours": round(spent.cpu_hours, 6), "gpu_hours": round(spent.gpu_hours, 6),
+        "worker_hours": round(spent.worker_hours, 6), "core_hours": None if spent.core_hours is None else round(spent.core_hours, 6),
+        "cpu_hours": round(spent.cpu_hours, 6), "gpu_hours": round(spent.gpu_hours, 6),
         "node_hours": {name: round(hours, 6) for name, hours in spent.node_hours.items()}, "bytes": round(spent.bytes),
         "stores": {name: round(count) for name, count in spent.stores.items()}, "money": spent.money,
     }  # fmt: skip
