@@ -23,7 +23,7 @@ from manifests.receipt import FOLDER, Receipt, ReceiptError
 from manifests.storage import Store
 
 NAME = "receipts.index"
-FORMAT = "speechmill-receipts/1"
+FORMAT = "speechmill-receipts/2"
 WORTH = 1000  # receipts read anew that are worth another index
 UNIT = re.compile(r"unit-(\d{6,})\.json")
 
@@ -40,6 +40,8 @@ class Brief:
     sources   the hashes among its facts: what it was made of
     seconds   of audio, by split
     took      seconds that making it took; ``started`` is when it was begun
+    core      seconds of these in which its worker had a core; None where it does not say
+    bytes     of its files, and its own
     """
 
     unit: int
@@ -49,10 +51,14 @@ class Brief:
     seconds: Mapping[str, float]
     took: float
     started: float
+    core: float | None
+    bytes: int
 
     @classmethod
-    def of(cls, unit: int, receipt: Receipt) -> Brief:
+    def of(cls, unit: int, receipt: Receipt, size: int | None = None) -> Brief:
+        """``size`` of the receipt itself, where it is known."""
         facts, made = receipt.facts, receipt.made
+        core, own = made.get("core_seconds"), len(receipt.to_bytes()) if size is None else size
         splits = facts.get("splits", {})
         return cls(
             unit,
@@ -62,6 +68,8 @@ class Brief:
             {split: float(amounts.get("seconds", 0.0)) for split, amounts in splits.items()},
             float(made.get("seconds", 0.0)),
             float(made.get("started", 0.0)),
+            None if core is None else float(core),
+            own + sum(file.bytes for file in receipt.files),
         )
 
     def to_json(self) -> list[Any]:
@@ -116,8 +124,9 @@ def _checked(line: bytes) -> Any:
 def _read(store: Store, names: list[str], on_fault: OnFault | None) -> Iterator[tuple[str, Brief]]:
     def brief(name: str) -> tuple[str, Brief] | Exception:
         try:
-            receipt = Receipt.from_bytes(store.read(f"{FOLDER}/{name}"), f"{store.root}/{FOLDER}/{name}")
-            return name, Brief.of(int(name[5:-5]), receipt)
+            data = store.read(f"{FOLDER}/{name}")
+            receipt = Receipt.from_bytes(data, f"{store.root}/{FOLDER}/{name}")
+            return name, Brief.of(int(name[5:-5]), receipt, len(data))
         except FileNotFoundError as error:  # it went since the listing
             return error
         except ReceiptError as error:

@@ -38,7 +38,12 @@ READ_BY = {
     "masks": ("mask",),
     "teach": ("teach",),
 }
-UNLESS_ASKED = ("segment", "scores", "filters", "copies")  # blocks that leave no trace in a recipe that does not use them
+UNLESS_ASKED = (
+    "segment",
+    "scores",
+    "filters",
+    "copies",
+)  # blocks that leave no trace in a recipe that does not use them
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]

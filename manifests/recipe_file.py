@@ -61,16 +61,19 @@ def find(recipe: str, folder: Path) -> Path:
     raise RecipeError(f"no recipe file {recipe!r}{hint}")
 
 
-def read(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The mapping in a recipe file, with ``block.key=value`` overrides (values are YAML). Raises :class:`RecipeError`."""
+def read(path: Path, overrides: Iterable[str] = (), what: str = "a recipe") -> dict[str, Any]:
+    """The mapping in a recipe file, with ``block.key=value`` overrides (values are YAML). Raises :class:`RecipeError`.
+
+    ``what`` the file is, where it is another kind of description.
+    """
     if path.stat().st_size > MAX_BYTES:
-        raise RecipeError(f"{path}: larger than {MAX_BYTES} bytes: is it a recipe?")
+        raise RecipeError(f"{path}: larger than {MAX_BYTES} bytes: is it {what}?")
     try:
         value = _yaml(path.read_text(encoding="utf-8")) or {}
     except UNREADABLE as error:
         raise RecipeError(f"{path}: not YAML: {_short(error)}") from None
     if not isinstance(value, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of blocks, this is a {type(value).__name__}")
+        raise RecipeError(f"{path}: {what} is a mapping of blocks, this is a {type(value).__name__}")
     for assignment in overrides:
         _override(value, assignment)
     return value

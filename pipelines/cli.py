@@ -49,6 +49,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.engine.run import RunFailed
     from pipelines.engine.stopping import Interrupted
     from pipelines.export.errors import ExportError
+    from pipelines.forecast.errors import ForecastError
     from pipelines.output_lock import Locked
     from pipelines.repair_records import RepairError
     from pipelines.stages.s90_dataset import Unbalanced
@@ -65,6 +66,7 @@ def _refusals() -> dict[type[BaseException], int]:
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
         RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
         TextError: USAGE, ScoreError: USAGE, DetectorError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
+        ForecastError: USAGE,
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from manifests.storage import Store
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
 from pipelines.engine.mapping import Mapper
-from pipelines.engine.progress import Events
+from pipelines.engine.progress import Events, timed
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
@@ -105,9 +105,9 @@ class DataRun:
 
     def manifests(self, root: str, did: dict[str, int]) -> Manifests:
         """The corpus ingested, and cut up where the recipe asks for it."""
-        cuts = s20_ingest.ingest(
-            self.recipe.corpus, root, self.space.cuts, self.mapper, self.engine.events, self.recipe.run.relist
-        )
+        events, relist = self.engine.events, self.recipe.run.relist
+        with timed(events, "ingest"):
+            cuts = s20_ingest.ingest(self.recipe.corpus, root, self.space.cuts, self.mapper, events, relist)
         settings, recipe = self.recipe.segment, self.recipe
         if settings is None:
             return Manifests(cuts, cuts, self.space.cuts)
@@ -126,10 +126,11 @@ class DataRun:
         cuts = self.manifests(root, did)
         folder = plan_folder(self.space, cuts.planned.sha256)
         store = self.space.store.sub(folder)
-        units = s30_plan.read_plan(store)
-        did["plan"] = int(units is None)
-        if units is None:
-            units = s30_plan.write_plan(s20_ingest.cut_lines(cuts.store), self.recipe.plan, store)
+        with timed(self.engine.events, "plan"):
+            units = s30_plan.read_plan(store)
+            did["plan"] = int(units is None)
+            if units is None:
+                units = s30_plan.write_plan(s20_ingest.cut_lines(cuts.store), self.recipe.plan, store)
         return cuts, folder, units
 
     def marked(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
@@ -183,26 +184,35 @@ class DataRun:
         ``description`` is that of the dataset so far. Where nobody is named to teach, somebody is trained first, if the recipe says how.
         Raises ``RecipeError``, ``CheckpointError`` and ``RowsError`` for nobody, or for who cannot teach it; what training raises.
         """
-        settings, store = self.recipe.teach, self.space.store
+        settings = self.recipe.teach
         if settings is None:
             return {}
+        from training.taught import HEAD
+
+        folder, about = self.teach(settings, description, units, did)
+        side = self.space.store.sub(folder)
+        shards = s90_dataset.side_shards(side, folder, description["tokens"]["shards"])
+        part = {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}
+        return {"folders": {**description["folders"], "teach": folder}, "teach": part}
+
+    def teach(
+        self, settings: TeachSettings, description: dict[str, Any], units: tuple[Unit, ...], did: dict[str, int]
+    ) -> tuple[str, dict[str, Any]]:
+        """Let somebody teach: (the folder of the side shards, how they were made). Raises what :meth:`taught` does."""
         from pipelines.stages import s80_teach
         from training.taught import HEAD
 
         settings, run = self._bootstrapped(settings, description, did)
         teacher, masks = s80_teach.teacher_hash(settings, description), description["folders"]["masks"]
         folder = teach_folder(self.space, masks, teacher)
-        side = store.sub(folder)
-        s70_mask.forget_outdated(side, store.sub(masks), units, fact="masks")
+        side = self.space.store.sub(folder)
+        s70_mask.forget_outdated(side, self.space.store.sub(masks), units, fact="masks")
         if not side.exists(HEAD):
             side.publish(HEAD, s80_teach.head_of(settings))
         job = s80_teach.TeachJob(side.root, self.space.root, description, settings, units)
         did["teach"] = self.engine.run(job)
         asked = settings.model_dump(mode="json", exclude={"teacher"})
-        about = {**asked, "context": "clean", "teacher": teacher, "run": run}
-        shards = s90_dataset.side_shards(side, folder, description["tokens"]["shards"])
-        part = {"folder": folder, **about, "head": sha256(side.read(HEAD)), "shards": shards}
-        return {"folders": {**description["folders"], "teach": folder}, "teach": part}
+        return folder, {**asked, "context": "clean", "teacher": teacher, "run": run}
 
     def _bootstrapped(
         self, settings: TeachSettings, description: dict[str, Any], did: dict[str, int]
@@ -214,7 +224,8 @@ class DataRun:
         if bootstrap is None:
             return settings, None
         if settings.teacher is None:
-            did["teacher"] = int(bootstrap.trained(description, self.engine.console))
+            with timed(self.engine.events, "teacher"):
+                did["teacher"] = int(bootstrap.trained(description, self.engine.console))
         return bootstrap.taught_by(description), bootstrap.folder(description)
 
     def inputs(self, did: dict[str, int]) -> tuple[str, Manifests, dict[str, str], tuple[Unit, ...]]:
@@ -233,18 +244,28 @@ class DataRun:
         root, cuts, folders, units = self.inputs(did)
         tokens = self.tokenized(root, folders.get("copies", folders["plan"]), folders["fit"], units, did)
         masks = self.masked(tokens, units, did)
+        folders = {**folders, "tokens": tokens, **masks}
+        with timed(self.engine.events, "dataset"):
+            value = self.described(root, cuts, folders, units, cuts.planned.utterances)
+        value |= self.taught(value, units, did)
+        did["dataset"] = int(s90_dataset.publish(self.space.store, value))
+        result = Result(value, did, time.monotonic() - started)
+        self.engine.events("run_ended", took_seconds=round(result.seconds, 3), did=did)
+        return result
+
+    def described(
+        self, root: str, cuts: Manifests, folders: dict[str, str], units: tuple[Unit, ...], planned: int
+    ) -> dict[str, Any]:
+        """What a reader must know of the dataset, but for its teacher; ``planned`` utterances must have ended. Raises ``Unbalanced``."""
         heard, parts = cuts.ingested, cuts.segments
-        folders = {**({"segments": parts["folder"]} if parts else {}), **folders, "tokens": tokens, **masks}
         about = {
-            "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
+            "name": self.recipe.name, "recipe": self.recipe.deciding(),
+            "folders": {**({"segments": parts["folder"]} if parts else {}), **folders},
             "cuts": {"sha256": heard.sha256, "utterances": heard.utterances, "seconds": heard.seconds},
             **({"segments": parts} if parts else {}), **self._tokenizers(folders["fit"]), **self._spoken(root),
         }  # fmt: skip
-        value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.planned.utterances, about)
-        value |= self._masks(masks, value["tokens"]["shards"])
-        value |= self.taught(value, units, did)
-        did["dataset"] = int(s90_dataset.publish(self.space.store, value))
-        return Result(value, did, time.monotonic() - started)
+        value = s90_dataset.describe(self.space.store.sub(folders["tokens"]), len(units), planned, about)
+        return value | self._masks(folders, value["tokens"]["shards"])
 
     def check_teacher(self) -> None:
         """A teacher that is not there is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""

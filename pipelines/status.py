@@ -20,6 +20,7 @@ from manifests.receipt import FOLDER, Receipt, ReceiptError, read_receipt
 from manifests.receipt_index import UNIT, Brief, briefs
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
+from pipelines.forecast.compared import NAME, Compared, Stage, compared, kept, table
 from pipelines.stages.s20_ingest import read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.segments import RECORDINGS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CUTS, STAGES = "cuts", ("segments", "plan", "copies", "fit", "tokens", "masks", "teach")
+OF_UNITS = ("tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Status:
 
     hours       written audio by split, in hours
     faults      files that could not be read, with why
+    forecast    what was foretold of it against what it took, where `plan` was asked for that
     """
 
     root: str
@@ -75,12 +78,14 @@ class Status:
     ledger: Ledger | None
     hours: Mapping[str, float]
     faults: tuple[str, ...]
+    forecast: Compared | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "root": self.root, "finished": self.finished, "stages": [s.to_json() for s in self.stages],
             "ledger": self.ledger.to_json() if self.ledger else None,
             "hours": {s: round(h, 6) for s, h in sorted(self.hours.items())}, "faults": list(self.faults),
+            "forecast": self.forecast.to_json() if self.forecast else None,
         }  # fmt: skip
 
     def render(self, console: Console) -> None:
@@ -95,8 +100,10 @@ class Status:
             hours = (f"{s.audio_seconds / 3600:,.2f}", f"{s.seconds / 3600:,.2f}")
             stages.add_row(s.stage, escape(s.folder or "-"), f"{s.done} of {s.units}", *hours, rate)
         console.print(stages)
-        for table in _tables(self):
-            console.print(table)
+        for shown in _tables(self):
+            console.print(shown)
+        for note in self.forecast.notes if self.forecast else ():
+            console.print(f"forecast: {escape(note)}")
         for fault in self.faults:
             console.print(f"damaged: {escape(fault)}")
 
@@ -115,6 +122,8 @@ def _tables(status: Status) -> Iterator[Any]:
         ledger.add_row("pending", "", f"{status.ledger.pending:,}")
         ledger.add_row("planned", "", f"{status.ledger.planned:,}", style="bold")
         yield ledger
+    if status.forecast is not None and status.forecast.rows:
+        yield table(status.forecast)
     if status.hours:
         hours = Table("split", "hours")
         for split, amount in sorted(status.hours.items()):
@@ -146,7 +155,7 @@ class Made:
 
 
 @dataclass
-class _Look:
+class Look:
     """One look at an output root: its folders by stage, and what could not be read."""
 
     out: Store
@@ -189,7 +198,11 @@ class _Look:
 
     def units_made(self, folder: str | None, units: tuple[Unit, ...]) -> Made:
         """What the receipts of the plan's units in a stage's folder add up to."""
-        return Made.of((b for b in self.briefs(folder) if b.unit < len(units)) if folder is not None else (), units)
+        return Made.of(self.units_of(folder, len(units)), units)
+
+    def units_of(self, folder: str | None, count: int) -> Iterator[Brief]:
+        """The receipts of the first ``count`` units in a stage's folder, in short."""
+        return (b for b in self.briefs(folder) if b.unit < count) if folder is not None else iter(())
 
     def wants(self, stage: str, block: str, folders: Mapping[str, str], before: bool) -> bool:
         """Whether a stage is part of it: by what is there, else by a block of the run's recipe; ``before`` any run."""
@@ -211,7 +224,7 @@ class _Look:
 
 def status(root: str) -> Status:
     """Look at the output root ``root`` (path or fsspec URL). A root that holds nothing has no stage done."""
-    look = _Look(Store(root), [])
+    look = Look(Store(root), [])
     folders = look.folders()
     units = look.plan(folders.get("plan"))
     made = look.units_made(folders.get("tokens"), units or ())
@@ -227,10 +240,24 @@ def status(root: str) -> Status:
         *_side(look, "teach", "teach", folders, units, before=False),
     )
     finished = not look.faults and look.out.exists("dataset.json")
-    return Status(root, finished, stages, _ledger(look, units, made), _hours(made), tuple(look.faults))
+    ledger, foretold = _ledger(look, units, made), _forecast(look, folders, units)
+    return Status(root, finished, stages, ledger, _hours(made), tuple(look.faults), foretold)
 
 
-def _segments(look: _Look, folders: Mapping[str, str]) -> list[StageStatus]:
+def _forecast(look: Look, folders: Mapping[str, str], units: tuple[Unit, ...] | None) -> Compared | None:
+    """What was foretold, against what is done of it."""
+    try:
+        if units is None or kept(look.out) is None:
+            return None
+        stages = [Stage(s, tuple(look.units_of(folders.get(s), len(units))), len(units)) for s in OF_UNITS]
+        fit = Stage("fit", tuple(look.units_of(folders.get("fit"), 1)), 1)
+        return compared(look.out, [fit, *stages], sum(unit.count for unit in units))
+    except ValueError as error:
+        look.faults.append(f"{NAME}: {error}")
+        return None
+
+
+def _segments(look: Look, folders: Mapping[str, str]) -> list[StageStatus]:
     """How far the recordings are cut up, where the recipe asks for it."""
     if not look.wants("segments", "segment", folders, before=False):
         return []
@@ -240,7 +267,7 @@ def _segments(look: _Look, folders: Mapping[str, str]) -> list[StageStatus]:
 
 
 def _side(
-    look: _Look, stage: str, block: str, folders: Mapping[str, str], units: tuple[Unit, ...] | None, before: bool
+    look: Look, stage: str, block: str, folders: Mapping[str, str], units: tuple[Unit, ...] | None, before: bool
 ) -> list[StageStatus]:
     """A stage that the recipe may ask for."""
     if not look.wants(stage, block, folders, before):
@@ -249,7 +276,7 @@ def _side(
     return [_of_units(stage, folder, units or (), look.units_made(folder, units or ()))]
 
 
-def _ledger(look: _Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger | None:
+def _ledger(look: Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger | None:
     """What has ended so far, against the plan; None before there is a plan."""
     if units is None:
         return None
@@ -260,7 +287,7 @@ def _ledger(look: _Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger |
         return None
 
 
-def _fit(look: _Look, folder: str | None) -> StageStatus:
+def _fit(look: Look, folder: str | None) -> StageStatus:
     made = Made.of(look.briefs(folder) if folder else (), ())
     return StageStatus("fit", folder, 1, made.units, made.took)
 
@@ -275,7 +302,7 @@ def _hours(made: Made) -> dict[str, float]:
 
 def quarantine(root: str) -> Iterator[Outcome]:
     """Every utterance that was filtered or quarantined so far, unit by unit in plan order: a fold over receipts."""
-    look = _Look(Store(root), [])
+    look = Look(Store(root), [])
     folder = look.folders().get("tokens")
     store = look.out.sub(folder or "")
     units = sorted(int(match[1]) for name in store.list(FOLDER) if (match := UNIT.fullmatch(name))) if folder else []

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.data import Result
+from pipelines.forecast.compared import table
 from pipelines.report.charts import size
 from pipelines.report.teach import storage
+from pipelines.status import status
 
 
 def print_summary(result: Result, out: str, console: Console) -> None:
@@ -39,6 +41,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     for kind in ("filtered", "quarantined"):
         for reason, count in ledger[kind].items():
             console.print(f"  {kind}: {count} {reason}")
+    if not result.nothing_to_do:
+        _print_foretold(out, console)
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
     console.print(f"report: {out}/report/index.html")
@@ -52,6 +56,13 @@ def cut_up(segments: Mapping[str, Any]) -> str:
         f"cut up: {segments['cut_up']:,} recordings of {heard:.3f} h into {segments['segments']:,} utterances of {kept:.3f} h, "
         f"{dropped:.3f} h without speech{whole}"
     )
+
+
+def _print_foretold(out: str, console: Console) -> None:
+    """What `plan` foretold of it, where it was asked to."""
+    found = status(out).forecast
+    if found is not None and found.rows:
+        console.print(table(found))
 
 
 def taught(value: Mapping[str, Any]) -> str:

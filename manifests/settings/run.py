@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from manifests.settings.base import Settings
+from manifests.settings.prices import PriceSettings
 
 # ``clean`` is part of ``tokens`` unless it is given workers of its own: so many for each worker of ``tokens``.
 StageName = Literal["screen", "speak", "ingest", "segments", "copies", "fit", "clean", "tokens", "masks", "teach"]
@@ -64,6 +65,7 @@ class RunSettings(Settings):
     drain_seconds: float = Field(
         default=30.0, ge=0, description="after the first Ctrl-C, time for running units to finish"
     )
+    prices: PriceSettings | None = Field(default=None, description="what `plan --hours` reckons with; null: no money")
 
     def of(self, stage: str) -> StageSettings:
         """What a worker of ``stage`` is given: its own settings, the run's where it has none."""

@@ -9,6 +9,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.commands.forecasting import (
+    ClusterOpt,
+    CpusOpt,
+    FromOpt,
+    GpusOpt,
+    HoursOpt,
+    MinutesOpt,
+    NodesOpt,
+    RateOpt,
+    asked,
+    forecast,
+)  # fmt: skip
 from pipelines.commands.options import JsonOpt, OutOpt, RecipeArg, SetOpt, console
 
 
@@ -21,17 +33,36 @@ def plan(
     ] = False,
     sample: Annotated[int, typer.Option(min=1, help="Utterances that --filters hears.")] = 200,
     json_out: JsonOpt = False,
+    hours: HoursOpt = None,
+    cluster: ClusterOpt = None,
+    nodes: NodesOpt = None,
+    cpus: CpusOpt = None,
+    gpus: GpusOpt = None,
+    probe_minutes: MinutesOpt = None,
+    source: FromOpt = None,
+    rate: RateOpt = None,
 ) -> None:
     """List the corpus and deal it into units, without decoding any sound: what would `data` do?
 
     With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
     Where it cuts up long recordings (segment), these have to be heard first.
+
+    With any of the options from --hours on: what would it take? A small part of the corpus is run through the stages and timed, and time,
+    CPU and GPU hours, storage and money are reckoned from that. Nothing of it is kept but forecast.json, against which `status` holds the run.
+
+    Examples:  speechmill plan RECIPE --hours 6000 --cluster deploy/ray-cluster.yaml
+               speechmill plan RECIPE -o OUT --nodes 4 --cpus 16 --probe-minutes 3
     """
     from manifests.recipe import load
     from pipelines.data import opened
     from pipelines.preview import preview
 
-    with opened(load(recipe, overrides or []), out, console()) as run:
+    resolved = load(recipe, overrides or [])
+    question = asked(hours, cluster, nodes, cpus, gpus, probe_minutes, source, rate)
+    if question is not None:
+        forecast(resolved, out, question, json_out)
+        return
+    with opened(resolved, out, console()) as run:
         did: dict[str, int] = {}
         root = run.corpus_root(did)
         cuts, folder, units = run.planned(root, did)

@@ -35,7 +35,7 @@ def crash_point(name: str) -> None:
 
 def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, Any]:
     """Do ``task``; unless it is a probe, publish its files and then its receipt. Returns the counts for the progress table."""
-    started, began = time.time(), time.monotonic()
+    started, began, had = time.time(), time.monotonic(), time.process_time()
     if (already := committed(job, task)) is not None:  # another lease did it, or a listing that lags did not show it
         return already
     made = worker.process(task, beat)
@@ -53,9 +53,8 @@ def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, An
         crash_point("between-files")
     crash_point("before-receipt")
     entries = tuple(FileEntry.of(name, data) for name, data in made.files.items())
-    receipt = Receipt(
-        job.stage, task.unit.index, entries, made.outcomes, made.facts, _made(task, started, time.monotonic() - began)
-    )
+    how = _made(task, started, time.monotonic() - began, time.process_time() - had)
+    receipt = Receipt(job.stage, task.unit.index, entries, made.outcomes, made.facts, how)
     write_receipt(store, receipt)
     crash_point("after-receipt")
     return counts
@@ -74,9 +73,10 @@ def _counts(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
     return counts
 
 
-def _made(task: Task, started: float, seconds: float) -> dict[str, Any]:
+def _made(task: Task, started: float, seconds: float, core: float) -> dict[str, Any]:
+    """``core``: of the seconds, those in which this process had a core (more, where it has several threads)."""
     return {
-        "seconds": round(seconds, 3), "started": round(started, 3), "attempt": task.attempt,
+        "seconds": round(seconds, 3), "core_seconds": round(core, 3), "started": round(started, 3), "attempt": task.attempt,
         "host": platform.node(), "node": node(), "machine": platform.machine(), "python": platform.python_version(),
     }  # fmt: skip
 

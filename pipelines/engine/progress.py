@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,27 @@ class Events:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False) + "\n")
+
+
+def noted(path: Path | None) -> Iterator[dict[str, Any]]:
+    """The lines of an ``events.jsonl``; none where there is none, and none that were cut off."""
+    if path is None or not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+@contextmanager
+def timed(events: Events, stage: str) -> Iterator[None]:
+    """Note how long a stage took that has no units to count."""
+    started = time.monotonic()
+    yield
+    events("stage_ended", stage=stage, took_seconds=round(time.monotonic() - started, 3), complete=True)
 
 
 @dataclass

@@ -74,6 +74,7 @@ class Engine:
         seconds, count = sum(u.seconds for u in todo), sum(u.count for u in todo)
         with Meter(job.stage, seconds, count, self.console, self.events) as meter:
             pool = self._pool(job, todo)
+            self.events("stage_staffed", stage=job.stage, workers=pool.size)
             try:
                 self._loop(leases, pool, meter)
             finally:

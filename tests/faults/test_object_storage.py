@@ -194,3 +194,16 @@ def test_credentials_that_are_no_good_are_no_files_fault(faults: Faults, monkeyp
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(StorageFailed, match="takes no such credentials"):
         Store(f"s3://{BUCKET}/x").read("a")
+
+
+def test_a_forecast_leaves_the_plan_and_itself_and_the_run_is_held_against_it(
+    corpus: str, out: str, faults: Faults
+) -> None:
+    asked = [*data(corpus, out), "--hours", "10"]
+    shown = CliRunner().invoke(cli.app, ["plan", *(part for part in asked[1:] if part != "--no-report"), "--json"])
+    assert shown.exit_code == 0, shown.output
+    left = {name.split("/")[0].split("-")[0] for name in Store(out).walk()}
+    assert left == {"cuts", "plan", "forecast.json"}
+    assert CliRunner().invoke(cli.app, data(corpus, out)).exit_code == 0
+    told = json.loads(CliRunner().invoke(cli.app, ["status", out, "--json"]).output)["forecast"]
+    assert {row["stage"] for row in told["stages"]} == {"fit", "tokens", "masks"}

@@ -1,0 +1,230 @@
+"""What was foretold against what a run took, stage by stage: ``forecast.json`` against receipts and ``events.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from manifests.receipt_index import Brief
+from manifests.storage import Store
+from pipelines.engine.progress import noted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NAME = "forecast.json"
+FORMAT = "speechmill-forecast/1"
+BEFORE = ("ingest", "plan")  # done by ``speechmill plan`` itself, before it foretells
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One figure, foretold and as it came; None: not known."""
+
+    foretold: float
+    took: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """How often what was foretold it took."""
+        return None if self.took is None or not self.foretold else self.took / self.foretold
+
+    def to_json(self) -> dict[str, float | None]:
+        ratio = self.ratio
+        took = None if self.took is None else round(self.took, 6)
+        return {"foretold": round(self.foretold, 6), "took": took, "ratio": None if ratio is None else round(ratio, 4)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage that is done, or all of them (``whole``).
+
+    seconds, bytes           wall time, and what was written
+    hours, cores             hours in which workers did something, and those of them in which they had a core
+    low, high                of the wall time that was foretold
+    workers                  foretold and as many as there were
+    """
+
+    stage: str
+    seconds: Pair
+    low: float
+    high: float
+    hours: Pair | None = None
+    cores: Pair | None = None
+    bytes: Pair | None = None
+    workers: Pair | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        pairs = {
+            "seconds": self.seconds,
+            "worker_hours": self.hours,
+            "core_hours": self.cores,
+            "bytes": self.bytes,
+            "workers": self.workers,
+        }
+        return {"stage": self.stage, "low": self.low, "high": self.high,
+                **{name: pair.to_json() for name, pair in pairs.items() if pair is not None}}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A forecast and the run after it. ``notes``: why some of it cannot be compared."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"stages": [row.to_json() for row in self.rows], "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of units as it stands: its receipts, and how many units the plan has for it."""
+
+    name: str
+    made: Sequence[Brief]
+    units: int
+
+    @property
+    def done(self) -> bool:
+        return bool(self.units) and len(self.made) == self.units
+
+    @property
+    def begun(self) -> float:
+        return min((brief.started for brief in self.made), default=0.0)
+
+    @property
+    def span(self) -> float:
+        """Seconds from the first unit's begin to the last one's end."""
+        return max((brief.started + brief.took for brief in self.made), default=0.0) - self.begun
+
+    @property
+    def hours(self) -> float:
+        return sum(brief.took for brief in self.made) / 3600
+
+    @property
+    def cores(self) -> float | None:
+        """Hours in which its workers had a core; None where receipts are older than that."""
+        had = [brief.core for brief in self.made]
+        return None if None in had else sum(seconds or 0.0 for seconds in had) / 3600
+
+    @property
+    def bytes(self) -> int:
+        return sum(brief.bytes for brief in self.made)
+
+
+def kept(out: Store) -> dict[str, Any] | None:
+    """The forecast beside an output, or None. Raises ValueError for a damaged one."""
+    try:
+        value = orjson.loads(out.read(NAME))
+    except FileNotFoundError:
+        return None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ValueError(f"not a forecast of this version ({FORMAT}); `speechmill plan` makes it anew")
+    return value
+
+
+def compared(out: Store, stages: Iterable[Stage], planned: int) -> Compared | None:
+    """The stages that are done, against the forecast beside the output; None where there is no forecast.
+
+    ``planned`` utterances. Raises ValueError for a damaged forecast.
+    """
+    value = kept(out)
+    if value is None:
+        return None
+    try:
+        return _compared(value, [*noted(out.local("events.jsonl"))], {s.name: s for s in stages}, planned)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"damaged: {type(error).__name__}: {error}; `speechmill plan` makes it anew") from None
+
+
+def _compared(
+    value: Mapping[str, Any], events: Sequence[Mapping[str, Any]], stages: Mapping[str, Stage], planned: int
+) -> Compared:
+    foretold, made = value["corpus"], float(value["made"])
+    if planned != foretold["utterances"]:
+        return Compared((), (f"the forecast is of {foretold['utterances']} utterances, the plan has {planned} now",))
+    since = [event for event in events if float(event.get("time", 0.0)) >= made]
+    rows, notes = list[Row](), list[str]()
+    for one in foretold["stages"]:
+        stage = stages.get(one["stage"])
+        if stage is not None and stage.made and stage.begun < made:
+            notes.append(f"{stage.name} was begun before the forecast was made")
+        elif stage is None or stage.done:
+            rows += _row(one, stage, since)
+    return Compared((*_ray(foretold, since), *rows, *_whole(foretold, since)), (*notes, *_crews(rows)))
+
+
+def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """A stage that is done: how long it took as far as events tell, of stages of units else their receipts."""
+    name = one["stage"]
+    mine = [event for event in since if event.get("stage") == name]
+    ended = [float(e["took_seconds"]) for e in mine if e.get("event") == "stage_ended"]
+    if name in BEFORE or (stage is None and not ended):
+        return []
+    took = stage.span if stage is not None and not ended else sum(ended) - _joining(mine)
+    staff = [float(e["workers"]) for e in mine if e.get("event") == "stage_staffed"]
+    workers = Pair(float(one["workers"]), max(staff)) if staff else None
+    row = Row(name, Pair(one["seconds"], took), one["low"], one["high"], workers=workers)
+    if stage is None:
+        return [row]
+    hours, weight = Pair(one["worker_hours"], stage.hours), Pair(one["bytes"], stage.bytes)
+    cores = None if one["core_hours"] is None else Pair(one["core_hours"], stage.cores)
+    return [replace(row, hours=hours, cores=cores, bytes=weight)]
+
+
+def _joining(events: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds from a stage's begin until it has a pool: those in which Ray is started or joined, once in a run."""
+    joining, begun = 0.0, None
+    for event in events:
+        if event.get("event") == "stage_started":
+            begun = float(event["time"])
+        elif event.get("event") == "stage_staffed" and begun is not None:
+            joining, begun = joining + float(event["time"]) - begun, None
+    return joining
+
+
+def _ray(foretold: Mapping[str, Any], since: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Starting or joining Ray, in all runs together."""
+    took = _joining(since)
+    return (
+        [Row("Ray", Pair(foretold["ray"], took), foretold["ray"], foretold["ray"])] if foretold["ray"] and took else []
+    )
+
+
+def _whole(foretold: Mapping[str, Any], since: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """All that `data` did, in one run or in several; nothing while it is not through, and of runs that were killed nobody knows."""
+    ended = [e for e in since if e.get("event") == "run_ended" and any(e.get("did", {}).values())]
+    if not ended:
+        return []
+    before = sum(one["seconds"] for one in foretold["stages"] if one["stage"] in BEFORE)
+    took = sum(float(e["took_seconds"]) for e in ended)
+    return [Row("whole", Pair(foretold["seconds"] - before, took), foretold["low"] - before, foretold["high"] - before)]
+
+
+def table(found: Compared) -> Table:
+    """For people. The last columns are ratios: of hours in which workers did something (``work``), of those in which they had a core, of bytes."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table("stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False)
+    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "cores", "bytes"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in found.rows:
+        between = f"{row.low:,.1f} to {row.high:,.1f}" if row.high > row.low else ""
+        figures = (f"{row.seconds.foretold:,.1f}", between, f"{row.seconds.took or 0.0:,.1f}")
+        shown.add_row(row.stage, *figures, *(_times(pair) for pair in (row.seconds, row.hours, row.cores, row.bytes)))
+    return shown
+
+
+def _times(pair: Pair | None) -> str:
+    return "" if pair is None or pair.ratio is None else f"{pair.ratio:.2f}"
+
+
+def _crews(rows: Iterable[Row]) -> list[str]:
+    """Stages that had other workers than were foretold."""
+    staffed = [(row.stage, row.workers) for row in rows if row.workers is not None and row.workers.ratio != 1]
+    return [f"{stage} had {pair.took:g} workers, and was foretold with {pair.foretold:g}" for stage, pair in staffed]

@@ -1,0 +1,157 @@
+"""The probe: a run like any other over the head of the plan, in a folder of its own that is gone afterwards.
+
+The head of the plan is a random sample of the corpus. The stages are those of ``speechmill data``, called in the same way; only the engine is
+another (``timing.py``), which does some units of each stage and times them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from manifests.receipt import read_receipt, write_receipt
+from manifests.recipe import Recipe
+from manifests.settings.codecs import CodecSettings
+from manifests.settings.run import RunSettings
+from manifests.settings.speech import PatchesSettings
+from manifests.storage import Store
+from pipelines.data import DataRun, Manifests
+from pipelines.engine.contract import Unit
+from pipelines.engine.mapping import Mapper
+from pipelines.engine.progress import Events
+from pipelines.folders import fit_folder
+from pipelines.forecast.timing import Sampling, TimingEngine
+from pipelines.stages.s30_plan import unit_name
+from pipelines.stages.s50_fit import SPARE
+
+PREFIX = ".probe-"
+FIT_MOST = 3_600  # seconds of speech that a codebook is fitted on here; the time grows with them
+
+
+@contextmanager
+def scratch(out: Store) -> Iterator[Store]:
+    """A folder of its own beside what it measures, so that it is on the same storage; gone at the end.
+
+    What a killed probe left behind goes first, where the output's lock says that none is at work.
+    """
+    store = out.sub(f"{PREFIX}{uuid.uuid4().hex[:12]}")
+    for name in out.list() if out.is_local else []:
+        if name.startswith(PREFIX):
+            _remove(out.sub(name))
+    try:
+        yield store
+    finally:
+        _remove(store)
+
+
+def _remove(store: Store) -> None:
+    local = store.local("")
+    if local is not None:
+        shutil.rmtree(local, ignore_errors=True)
+        return
+    for name in list(store.walk()):
+        store.remove(name)
+
+
+@dataclass
+class Probe:
+    """What stages are measured with, and what they have left for those after them.
+
+    real          the run that made the plan; ``run``: the one that is timed
+    folders       made by the probe, by stage, as ``dataset.json`` names them
+    done          units that have tokens
+    """
+
+    real: DataRun
+    run: DataRun
+    engine: TimingEngine
+    root: str
+    cuts: Manifests
+    plan: str
+    units: tuple[Unit, ...]
+    sampling: Sampling
+    folders: dict[str, str] = field(default_factory=dict)
+    done: tuple[Unit, ...] = ()
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def over(
+        cls, real: DataRun, settings: RunSettings, store: Store, root: str, planned: tuple[Manifests, str, tuple[Unit, ...]],
+        sampling: Sampling, gpus: int, stages: int,
+    ) -> Probe:  # fmt: skip
+        """A probe that keeps what it makes in ``store``, with workers as ``settings`` have them."""
+        old, (cuts, plan, units), seconds = real.engine, planned, sampling.seconds(stages)
+        engine = TimingEngine(
+            settings, old.console, Events(None), old.stopping, lambda: None, gpus=gpus, seconds=seconds
+        )
+        space = replace(real.space, root=store.root, recipe=_here(real.recipe, gpus))
+        inline = Mapper(partial(int, 0), lambda: None, old.stopping)
+        return cls(real, DataRun(space, engine, inline), engine, root, cuts, plan, units, sampling)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.run.recipe
+
+    @property
+    def store(self) -> Store:
+        return self.run.space.store
+
+    @property
+    def real_plan(self) -> Store:
+        return self.real.space.store.sub(self.plan)
+
+    def sample(self, stage: str) -> tuple[Unit, ...]:
+        """Units of a stage that may be looked at."""
+        return self.units[: self.sampling.most(len(self.units), self.engine.local(stage))]
+
+    def bring(self, units: tuple[Unit, ...]) -> None:
+        """Copy the plan's files of these units to where the probe's jobs look for them."""
+        here = self.store.sub(self.plan)
+        for unit in units:
+            if not here.exists(unit_name(unit.index)):
+                here.publish(unit_name(unit.index), self.real_plan.read(unit_name(unit.index)))
+
+    def fitted_before(self) -> float | None:
+        """Seconds that fitting took in the output itself, whose files are brought here; None where it is not fitted yet."""
+        space = self.real.space
+        there, here = (
+            space.store.sub(fit_folder(space, self.plan)),
+            self.store.sub(fit_folder(self.run.space, self.plan)),
+        )
+        receipt = read_receipt(there, 0)
+        if receipt is None:
+            return None
+        for file in receipt.files:
+            here.publish(file.name, there.read(file.name))
+        write_receipt(here, receipt)
+        return float(receipt.made.get("seconds", 0.0))
+
+    def fit_sample(self) -> float:
+        """Seconds of audio that a run's fit listens to at the most; 0 where nothing is fitted on sound."""
+        speech = self.real.recipe.speech
+        return speech.fit_seconds * SPARE if isinstance(speech, PatchesSettings) else 0.0
+
+    def taught_by(self, bootstrap: str) -> None:
+        """From here on a teacher is trained by this recipe."""
+        teach = self.recipe.teach
+        assert teach is not None, "only asked of recipes with one"
+        recipe = self.recipe.model_copy(update={"teach": teach.model_copy(update={"bootstrap": bootstrap})})
+        self.run = replace(self.run, space=replace(self.run.space, recipe=recipe))
+
+
+def _here(recipe: Recipe, gpus: int) -> Recipe:
+    """As the recipe has it, but for where workers stand: here they hear for themselves. A codebook is fitted on no more than :data:`FIT_MOST`,
+    unless a teacher is named, who knows one codebook only; a codec that wants a GPU makes do without where there is none, to make what others read.
+    """
+    run = recipe.run.model_copy(update={"stages": {}, "address": None})
+    speech, named = recipe.speech, recipe.teach is not None and recipe.teach.teacher is not None
+    if isinstance(speech, PatchesSettings) and not named:
+        speech = speech.model_copy(update={"fit_seconds": min(speech.fit_seconds, FIT_MOST)})
+    if isinstance(speech, CodecSettings) and not gpus:
+        speech = speech.model_copy(update={"device": "cpu"})
+    return recipe.model_copy(update={"run": run, "speech": speech})
