@@ -24,6 +24,7 @@ from manifests.settings.run import ReportSettings, RunSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
+from manifests.settings.transcribe import TranscribeSettings, VerifyTextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
@@ -31,6 +32,10 @@ READ_BY = {
     "masks": ("mask",),
     "teach": ("teach",),
 }
+OPTIONAL = (
+    "transcribe",
+    "verify_text",
+)  # read by tokens; a recipe without them is described as it was before there were any
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -46,6 +51,8 @@ class Recipe(Settings):
     clean: CleanSettings = CleanSettings()
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
     text: TextSettings = Field(default_factory=TextSettings)
+    transcribe: TranscribeSettings | None = Field(default=None, description="null: no recogniser listens")
+    verify_text: VerifyTextSettings | None = Field(default=None, description="null: texts are taken as they are")
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
     teach: TeachSettings | None = Field(default=None, description="null: nothing is taught ahead")
     run: RunSettings = RunSettings()
@@ -64,6 +71,12 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_are_heard(self) -> Recipe:
+        if self.verify_text is not None and self.transcribe is None:
+            raise ValueError("verify_text compares texts with what a recogniser hears: say which in transcribe")
+        return self
+
     def deciding(self, stage: str | None = None) -> dict[str, Any]:
         """The part that decides bytes, as JSON: without ``run``, ``report`` and where corpus, teacher and weights happen to lie.
 
@@ -74,7 +87,15 @@ class Recipe(Settings):
         value["speech"].pop("weights", None)
         if value["teach"] is not None:
             value["teach"].pop("teacher")
-        return value if stage is None else {block: value[block] for block in READ_BY[stage]}
+        if value["transcribe"] is not None:
+            value["transcribe"]["recogniser"].pop("weights", None)
+        for block in OPTIONAL:
+            if value[block] is None:
+                del value[block]
+        if stage is None:
+            return value
+        also = OPTIONAL if stage == "tokens" else ()
+        return {block: value[block] for block in (*READ_BY[stage], *also) if block in value}
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -54,6 +54,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.stages.s90_dataset import Unbalanced
     from pipelines.voice.errors import SpeakError
     from tokenization.adapter import TokenizerError
+    from tokenization.recognisers.base import RecogniserError
     from tokenization.text import TextError
     from tokenization.voices.base import VoiceError
     from training.errors import CheckpointError, Diverged, RowsError
@@ -61,7 +62,7 @@ def _refusals() -> dict[type[BaseException], int]:
     return {
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
-        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
+        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, RecogniserError: USAGE,
         TextError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
     }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> transcribe (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipelines.engine.progress import Events
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder, transcripts_folder
 from pipelines.output_lock import output_lock
-from pipelines.stages import s20_ingest, s30_plan, s50_fit, s60_tokenize, s70_mask, s90_dataset
+from pipelines.stages import s20_ingest, s30_plan, s35_transcribe, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
 
 RUN = "run.json"  # how and from where the output was made: not part of the dataset
@@ -80,17 +80,33 @@ class DataRun:
         )
         return cuts, folder, units
 
-    def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
-        """The folder of what was fitted."""
+    def transcribed(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
+        """The folder of the transcripts, by the name of its stage; none where the recipe has nobody listen."""
+        folder, store = transcripts_folder(self.space, plan), self.space.store
+        if folder is None:
+            return {}
+        job = s35_transcribe.TranscribeJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        did[s35_transcribe.STAGE] = self.engine.run(job)
+        return {s35_transcribe.STAGE: folder}
+
+    def fitted(
+        self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int], heard: str | None = None
+    ) -> str:
+        """The folder of what was fitted; ``heard`` is that of the transcripts."""
         folder, store = fit_folder(self.space, plan), self.space.store
-        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        texts = store.sub(heard).root if heard else None
+        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units, texts)
         did["fit"] = self.engine.run(job)
         return folder
 
-    def tokenized(self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
-        """The folder of the token shards."""
+    def tokenized(
+        self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int], heard: str | None = None
+    ) -> str:
+        """The folder of the token shards; ``heard`` is that of the transcripts."""
         store = self.space.store
         folder = tokens_folder(self.space, plan, read_receipt(store.sub(fit), 0))
+        if heard:
+            s70_mask.forget_outdated(store.sub(folder), store.sub(heard), units, fact=s35_transcribe.STAGE)
         job = s60_tokenize.TokenizeJob(
             store.sub(folder).root,
             store.sub(plan).root,
@@ -99,6 +115,7 @@ class DataRun:
             self.space.corpus_name,
             self.recipe,
             units,
+            store.sub(heard).root if heard else None,
         )
         did["tokens"] = self.engine.run(job)
         return folder
@@ -154,25 +171,28 @@ class DataRun:
             did["teacher"] = int(bootstrap.trained(description, self.engine.console))
         return bootstrap.taught_by(description), bootstrap.folder(description)
 
-    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, str, tuple[Unit, ...], str]:
-        """All that tokens are made of: (corpus root, manifest, plan folder, units, fit folder)."""
+    def inputs(self, did: dict[str, int]) -> tuple[str, s20_ingest.Cuts, tuple[Unit, ...], dict[str, str]]:
+        """All that tokens are made of: (corpus root, manifest, units, folders of plan, transcripts where there are any, and fit)."""
         self.check_teacher()
         root = self.corpus_root(did)
         self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
         cuts, plan, units = self.planned(root, did)
-        return root, cuts, plan, units, self.fitted(root, plan, units, did)
+        heard = self.transcribed(root, plan, units, did)
+        fit = self.fitted(root, plan, units, did, heard.get(s35_transcribe.STAGE))
+        return root, cuts, units, {"plan": plan, **heard, "fit": fit}
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
-        root, cuts, plan, units, fit = self.inputs(did)
-        tokens = self.tokenized(root, plan, fit, units, did)
+        root, cuts, units, made_of = self.inputs(did)
+        heard = made_of.get(s35_transcribe.STAGE)
+        tokens = self.tokenized(root, made_of["plan"], made_of["fit"], units, did, heard)
         masks = self.masked(tokens, units, did)
-        folders = {"plan": plan, "fit": fit, "tokens": tokens, **masks}
+        folders = {**made_of, "tokens": tokens, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
-            **self._tokenizers(fit), **self._spoken(root),
+            **self._tokenizers(made_of["fit"]), **self._spoken(root), **self._heard(heard, len(units)),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
         value |= self._masks(masks, value["tokens"]["shards"])
@@ -196,6 +216,12 @@ class DataRun:
             return {}
         folder = folders["masks"]
         return {"masks": s90_dataset.describe_masks(self.space.store.sub(folder), folder, settings, shards)}
+
+    def _heard(self, folder: str | None, units: int) -> dict[str, Any]:
+        """What a reader must know of the transcripts."""
+        if folder is None:
+            return {}
+        return {s35_transcribe.STAGE: s90_dataset.transcript_part(self.space.store.sub(folder), folder, units)}
 
     def _spoken(self, root: str) -> dict[str, Any]:
         """Which engine and voices spoke the demo corpus, and which voices the recogniser did not understand."""

@@ -26,7 +26,7 @@ from pipelines.verify_samples import check_index
 from pipelines.verify_subject import Subject
 
 INPUTS = ("screen", "spoken", "cuts", "plan", "fit")
-SHARDS = ("tokens", "masks", "teach")  # each depends on those before it
+SHARDS = ("transcripts", "tokens", "masks", "teach")  # each depends on those before it
 CUTS = "cuts"
 UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
 
@@ -191,7 +191,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
             what.setdefault((NAME, None), []).append(fault.what)
             continue
         match = UNIT.search(name) if stage not in ("plan", "cuts", "fit") else None
-        if stage is None or (stage in ("tokens", "masks") and match is None):
+        if stage is None or (stage in ("transcripts", "tokens", "masks") and match is None):
             left.append(fault)
             continue
         unit = int(match[1]) if match else (0 if stage == "fit" else None)

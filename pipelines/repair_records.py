@@ -15,7 +15,7 @@ from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from pipelines.data import RUN
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder
+from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder, transcripts_folder
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
@@ -133,6 +133,8 @@ def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:
     if manifest is None:
         return names
     names["plan"] = plan = plan_folder(space, manifest)
+    if (heard := transcripts_folder(space, plan)) is not None:
+        names["transcripts"] = heard
     names["fit"] = fit = fit_folder(space, plan)
     try:
         if (receipt := read_receipt(store.sub(fit), 0)) is None:
@@ -166,7 +168,7 @@ def _promised(subject: Subject | None) -> dict[str, str]:
     promised: dict[str, str] = {}
     if subject is None:
         return promised
-    for stage in ("tokens", *SIDE):
+    for stage in ("transcripts", "tokens", *SIDE):
         part: Mapping[str, Any] = subject.description.get(stage) or {}
         for unit, entry in enumerate(part.get("shards", ())):
             stem = f"{subject.folder(stage)}/{shard_stem(unit)}"

@@ -23,7 +23,7 @@ from pipelines.stages.s30_plan import read_plan
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "fit", "tokens", "masks", "teach")
+CUTS, STAGES = "cuts", ("plan", "transcripts", "fit", "tokens", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,7 @@ def status(root: str) -> Status:
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
+        *_side(look, "transcripts", "transcribe", folders, units, before=False),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
         *_side(look, "masks", "mask", folders, units, before=True),

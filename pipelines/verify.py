@@ -1,6 +1,6 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
-In this order: description, manifest, plan (made again and compared), fitted files, then unit by unit receipt, hashes, index,
+In this order: description, manifest, plan (made again and compared), transcripts where a recogniser listened, fitted files, then unit by unit receipt, hashes, index,
 keys, samples and splits, the masks beside them, drawn again, and what was taught of these; the sums; what no receipt names; a unit
 through its teacher once more; and a sample of utterances made again from their sound.
 """
@@ -21,6 +21,7 @@ from pipelines.verify_masks import MaskCheck
 from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, written
 from pipelines.verify_samples import Owners, UnitChecked, check_unit
 from pipelines.verify_subject import Subject
+from pipelines.verify_transcripts import TranscriptCheck
 
 if TYPE_CHECKING:
     from pipelines.verify_teach import TeachCheck
@@ -52,6 +53,7 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         lines = check_cuts(subject, found)
     with found.guard(subject.folder("plan"), RERUN):
         check_plan(subject, lines, found)
+    transcripts = _check_transcripts(subject, found, progress)
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
@@ -64,6 +66,11 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         _check_sums(subject, made, found)
         _check_mask_part(subject, masks, found)
     _check_extra(subject, "tokens", made, found)
+    if transcripts is not None:
+        with found.guard(NAME, RESTORE):
+            transcripts.check_part()
+        _check_extra(subject, "transcripts", transcripts.made, found)
+        transcripts.hear_again(reencode)
     if masks is not None:
         masks.tell()
         _check_extra(subject, "masks", masks.made, found)
@@ -75,6 +82,17 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
     with found.guard(subject.folder("tokens"), RERUN):
         check_again(subject, picks if reencode else [], found, progress)
+
+
+def _check_transcripts(subject: Subject, found: Findings, progress: Progress | None) -> TranscriptCheck | None:
+    """What was heard, unit by unit: the texts of all that follows may come from it."""
+    check, count = TranscriptCheck.of(subject, found), _unit_count(subject)
+    for unit in range(count if check is not None else 0):
+        assert check is not None
+        check.check(unit)
+        if progress:
+            progress("transcripts", unit + 1, count)
+    return check
 
 
 def _teach_check(subject: Subject, found: Findings) -> TeachCheck | None:

@@ -49,8 +49,11 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and masks and teaching where there are any, lie where ``folders`` says."""
-    parts = {"tokens": description["tokens"], **{name: description.get(name) or {} for name in ("masks", "teach")}}
+    """Tokens, and transcripts, masks and teaching where there are any, lie where ``folders`` says."""
+    parts = {
+        "tokens": description["tokens"],
+        **{name: description.get(name) or {} for name in ("transcripts", "masks", "teach")},
+    }
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,13 @@ import orjson
 from manifests.dataset import DatasetError, read_description
 from manifests.recipe import Recipe, parse
 from manifests.settings.codecs import CodecSettings
+from manifests.settings.transcribe import STAGE as TRANSCRIPTS
+from manifests.settings.weights import WeightsSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.stages.s30_plan import read_plan
+from pipelines.stages.s35_transcribe import TranscribeJob, TranscribeWorker
+from pipelines.stages.s45_verify_text import said_cuts
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
 from tokenization.adapter import SpeechTokenizer
@@ -44,12 +48,7 @@ class Subject:
         if not isinstance(description.get("recipe"), dict) or not isinstance(description.get("folders"), dict):
             raise DatasetError(f"{out.root}/dataset.json: damaged: it has no recipe or no folders")
         recipe = parse(description["recipe"], "dataset.json")
-        if isinstance(
-            recipe.speech, CodecSettings
-        ):  # a dataset does not say where weights lie; the run that made it does
-            place = ((_run(out) or {}).get("recipe") or {}).get("speech", {}).get("weights", "")
-            recipe = recipe.model_copy(update={"speech": recipe.speech.model_copy(update={"weights": place})})
-        return cls(out, description, recipe)
+        return cls(out, description, _with_weights(recipe, out))
 
     def folder(self, stage: str) -> str:
         """The name of a stage's folder. Raises ``DatasetError`` where the description names none."""
@@ -60,6 +59,15 @@ class Subject:
 
     def store(self, stage: str) -> Store:
         return self.out.sub(self.folder(stage))
+
+    @property
+    def transcripts(self) -> Store | None:
+        """The side shards of what a recogniser heard; None where the recipe has nobody listen."""
+        return None if self.recipe.transcribe is None else self.store(TRANSCRIPTS)
+
+    def cuts(self, unit: int) -> Iterator[dict[str, Any]]:
+        """The cuts of a unit as the token stage reads them: with the texts and ends that transcripts give them."""
+        return said_cuts(self.store("plan"), self.transcripts, self.recipe, unit)
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -84,6 +92,18 @@ class Subject:
 
     def worker(self) -> TokenizeWorker:
         """What tokenized the corpus, opened again. Raises :class:`Unreachable` where the corpus is not there."""
+        root, corpus = self.corpus_root(), self.recipe.corpus
+        plan, fit, heard = self.store("plan").root, self.store("fit").root, self.transcripts
+        name, texts = corpus.name or corpus.layout, heard.root if heard else None
+        return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units, texts).open()
+
+    def listener(self) -> TranscribeWorker:
+        """What heard the corpus, opened again. Raises :class:`Unreachable`, and what opening a recogniser raises."""
+        folder, plan = self.store(TRANSCRIPTS).root, self.store("plan").root
+        return TranscribeJob(folder, plan, self.corpus_root(), self.recipe, self.units).open()
+
+    def corpus_root(self) -> str:
+        """Where the corpus lies. Raises :class:`Unreachable` where it is not there."""
         run = self.run()
         root = run.get("root") if run else None
         if not isinstance(root, str) or not root:
@@ -94,10 +114,25 @@ class Subject:
             raise Unreachable(f"the corpus at {root} cannot be reached ({type(error).__name__}: {error})") from error
         if not found:
             raise Unreachable(f"the corpus is not at {root}")
-        corpus = self.recipe.corpus
-        plan, fit = self.store("plan").root, self.store("fit").root
-        name = corpus.name or corpus.layout
-        return TokenizeJob(self.store("tokens").root, plan, fit, root, name, self.recipe, self.units).open()
+        return root
+
+
+def _with_weights(recipe: Recipe, out: Store) -> Recipe:
+    """The recipe of a dataset, which does not say where weights lie, with the places that the run that made it had them in."""
+    listens = recipe.transcribe is not None and isinstance(recipe.transcribe.recogniser, WeightsSettings)
+    if not isinstance(recipe.speech, CodecSettings) and not listens:
+        return recipe
+    told = (_run(out) or {}).get("recipe") or {}
+    if isinstance(recipe.speech, CodecSettings):
+        speech = recipe.speech.model_copy(update={"weights": told.get("speech", {}).get("weights", "")})
+        recipe = recipe.model_copy(update={"speech": speech})
+    if recipe.transcribe is not None and listens:
+        place = ((told.get("transcribe") or {}).get("recogniser") or {}).get("weights", "")
+        recogniser = recipe.transcribe.recogniser.model_copy(update={"weights": place})
+        recipe = recipe.model_copy(
+            update={"transcribe": recipe.transcribe.model_copy(update={"recogniser": recogniser})}
+        )
+    return recipe
 
 
 def _run(out: Store) -> dict[str, Any] | None:

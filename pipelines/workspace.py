@@ -19,22 +19,26 @@ CUTS = "cuts"
 class Workspace:
     """An output root and the recipe that fills it.
 
-    codec   version of a codec with weights of its own: where it changes, so do codes
+    codec        version of a codec with weights of its own: where it changes, so do codes
+    recogniser   version of the recogniser that listens, likewise; empty where none does
     """
 
     recipe: Recipe
     root: str
     codec: str = ""
+    recogniser: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
-        """With the checksum of the codec's weights in the recipe, where it names weights. Raises ``TokenizerError`` where these are not here."""
+        """With the checksums of weights in the recipe, where it names any. Raises ``TokenizerError`` and ``RecogniserError`` where these are not here."""
+        recipe, recogniser = _with_recogniser(recipe)
         if not isinstance(recipe.speech, CodecSettings):
-            return cls(recipe, root)
+            return cls(recipe, root, recogniser=recogniser)
         from tokenization.registry import open_tokenizer, pinned
 
         tokenizer = open_tokenizer(recipe.speech, device="cpu")  # whoever starts workers with GPUs may have none
-        return cls(recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)}), root, tokenizer.spec.version)
+        known = recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)})
+        return cls(known, root, tokenizer.spec.version, recogniser)
 
     @cached_property
     def store(self) -> Store:
@@ -55,3 +59,15 @@ class Workspace:
     @property
     def is_demo(self) -> bool:
         return isinstance(self.recipe.corpus, Demo)
+
+
+def _with_recogniser(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with the checksum of its recogniser's weights, and the recogniser's version."""
+    settings = recipe.transcribe
+    if settings is None:
+        return recipe, ""
+    from tokenization.recognisers.registry import describe_recogniser, pinned
+
+    spec = describe_recogniser(settings.recogniser)
+    known = settings.model_copy(update={"recogniser": pinned(settings.recogniser, spec)})
+    return recipe.model_copy(update={"transcribe": known}), spec.version

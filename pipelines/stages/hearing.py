@@ -42,6 +42,15 @@ class Heard:
         return [side for side in (self.response, self.query) if side is not None]
 
 
+def ended(cut: Mapping[str, Any], u: Utterance) -> Outcome | None:
+    """The outcome of an utterance that ends before anybody listens; None where it does not."""
+    if u.fault:
+        return Outcome(u.id, "quarantined", *u.fault)
+    if "copy_of" in cut["custom"]:
+        return Outcome(u.id, "filtered", "duplicate_audio", f"the same sound and text as {cut['custom']['copy_of']}")
+    return Outcome(u.id, *u.ended) if u.ended else None
+
+
 @dataclass(frozen=True)
 class Ear:
     """Fetches, decodes and cleans; every fault of an utterance comes back as its outcome."""
@@ -57,12 +66,8 @@ class Ear:
     def hear(self, cut: Mapping[str, Any]) -> Heard | Outcome:
         """The clean sound of a cut, or why there is none."""
         u = from_cut(cut)
-        if u.fault:
-            return Outcome(u.id, "quarantined", *u.fault)
-        if "copy_of" in cut["custom"]:
-            return Outcome(
-                u.id, "filtered", "duplicate_audio", f"the same sound and text as {cut['custom']['copy_of']}"
-            )
+        if (outcome := ended(cut, u)) is not None:
+            return outcome
         response = self._side(u.audio, u.start, u.seconds, u.channel) if u.audio else None
         if isinstance(response, Dropped):
             return Outcome(u.id, response.status, response.reason, response.detail)
