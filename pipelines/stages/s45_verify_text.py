@@ -84,7 +84,7 @@ def _wrong_language(x: Said) -> Dropped | None:
 
 
 def _nothing(x: Said) -> Dropped | None:
-    if x.difference is not None or x.words:
+    if x.difference is not None or any(map(str.isalnum, x.heard.text)):
         return None
     return Dropped(
         "filtered", "heard_nothing", f"no words are heard in {x.seconds:.2f} s, and the corpus has no text for it"
@@ -151,13 +151,14 @@ def _quoted(text: str) -> str:
     return repr(short if len(short) <= QUOTED else f"{short[: QUOTED - 1]}…")
 
 
-FIRST: tuple[Callable[[Said], Dropped | None], ...] = (_wrong_language, _nothing)
-DOUBTS: tuple[Callable[[Said], Dropped | None], ...] = (_loop, _no_speech, _unlikely, _too_fast, _too_different)
+RULES: tuple[Callable[[Said], Dropped | None], ...] = (
+    _no_speech, _wrong_language, _nothing, _loop, _unlikely, _too_fast, _too_different,
+)  # fmt: skip
 
 
 def judge(x: Said) -> Dropped | None:
-    """The first rule that does not hold. Where corpus and recogniser agree, there is nothing to doubt."""
-    rules = FIRST if x.agrees else FIRST + DOUBTS
+    """The first rule that does not hold. Where corpus and recogniser agree, there is nothing to doubt but the language."""
+    rules = (_wrong_language,) if x.agrees else RULES
     return next((dropped for rule in rules if (dropped := rule(x)) is not None), None)
 
 

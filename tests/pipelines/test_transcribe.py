@@ -89,7 +89,7 @@ def spoken_corpus(folder: Path, texts: dict[str, str]) -> Path:
 def wordless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Real speech without any text, and the dataset that came of it."""
     folder = tmp_path_factory.mktemp("wordless")
-    root = spoken_corpus(folder / "corpus", {"green": "", "virtues": "", "ask": ""})
+    root = spoken_corpus(folder / "corpus", {"green": "", "virtues": ""})
     made(recipe(root, **LISTEN), folder / "out")
     return root, folder / "out"
 
@@ -101,7 +101,7 @@ def test_a_corpus_without_texts_gets_the_words_that_are_heard(wordless: tuple[Pa
     texts = {sample.meta["id"]: sample for sample in data}
     assert texts["green"].meta["text"] == "now with red light now with green"
     assert texts["green"].meta["heard"]["is_text"] is True
-    assert "ask not what your country can do for you" in texts["ask"].meta["text"]
+    assert texts["virtues"].meta["text"].startswith("chapter seven")
     assert all(len(sample.arrays["text"]) > 3 for sample in data)
     assert data.description["transcripts"]["recogniser"]["name"] == "pocketsphinx"
 
@@ -152,7 +152,7 @@ def test_exactly_the_swapped_texts_are_filtered_and_say_what_was_heard(tmp_path:
 
 
 ASKED = {
-    "mask": "null", "transcribe": "{use: both}", "verify_text": "{max_wer: null}", "plan.unit_seconds": 1, "speech.codebook_size": 16,
+    "mask": "null", "transcribe": "{use: both}", "verify_text": "{max_wer: null}", "plan.unit_seconds": 1, "speech.codebook_size": 16, "speech.pca": 8,
 }  # fmt: skip
 HUMS = 5
 
@@ -199,8 +199,8 @@ def test_killed_wherever_it_may_be_while_it_transcribes_and_resumed_it_makes_the
         crash = {"SPEECHMILL_CRASH_AT": f"{point}:{tmp_path / point}"}
         code, output = command.run(humming, out, crash, **ASKED, **{"run.workers": 0})
         assert code == 137, output
-        assert list(out.glob("transcripts-*")), "it died in this stage"
-        assert not list(out.glob("fit-*"))
+        assert list(out.glob("plan-*/plan.json"))
+        assert not list(out.glob("fit-*")), "it died in this stage"
     code, output = command.run(humming, out, **ASKED, **{"run.workers": 0})
     assert code == 0, output
     assert fingerprints(out) == fingerprints(undisturbed)

@@ -103,3 +103,52 @@ def _hidden(decoder: Any, given_NL: Tensor, features_NFD: Tensor) -> Tensor:
     for block in decoder.blocks:
         x_NLD = block(x_NLD, features_NFD, mask=decoder.mask)
     return decoder.ln(x_NLD)
+
+
+# As CTranslate2 has it
+
+NAMES = (
+    ("blocks", "layers"), ("mlp.0", "fc1"), ("mlp.2", "fc2"), ("mlp_ln", "final_layer_norm"),
+    (".cross_attn_ln", ".encoder_attn_layer_norm"), (".attn_ln", ".self_attn_layer_norm"), (".cross_attn.", ".encoder_attn."), (".attn.", ".self_attn."),
+    (".query", ".q_proj"), (".key", ".k_proj"), (".value", ".v_proj"), (".out.", ".out_proj."),
+    ("decoder.ln.", "decoder.layer_norm."), ("encoder.ln_post.", "encoder.layer_norm."), ("token_embedding", "embed_tokens"),
+    ("positional_embedding", "embed_positions.weight"),
+)  # fmt: skip
+
+
+def converted(checkpoint: Path, folder: Path) -> Path:
+    """The same weights as a folder for faster-whisper; skips where its packages are not installed."""
+    loader = pytest.importorskip("ctranslate2.converters.transformers").WhisperLoader()
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from whisper import tokenizer as theirs
+
+    held = torch.load(checkpoint, weights_only=True)
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = WhisperForConditionalGeneration(WhisperConfig(
+        vocab_size=51_865, d_model=WIDTH, encoder_ffn_dim=4 * WIDTH, decoder_ffn_dim=4 * WIDTH, num_mel_bins=80, **layers
+    ))  # fmt: skip
+    model.model.load_state_dict(
+        {_renamed(name): array for name, array in held["model_state_dict"].items()}, strict=True
+    )
+    model.tie_weights()
+    encoding = theirs.get_encoding("multilingual", num_languages=99)
+    marks = sorted(encoding._special_tokens, key=encoding._special_tokens.__getitem__)
+    assets = Path(theirs.__file__).parent / "assets"
+    hf = TikTokenConverter(str(assets / "multilingual.tiktoken"), extra_special_tokens=marks).converted()
+    spec = loader.get_model_spec(model)
+    spec.register_vocabulary([hf.id_to_token(i) for i in range(hf.get_vocab_size())])
+    spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.alignment_heads = [], [220, 50_257], [(0, 0)]
+    spec.config.lang_ids = [encoding._special_tokens[f"<|{code}|>"] for code in list(theirs.LANGUAGES)[:99]]
+    spec.validate()
+    spec.optimize()
+    folder.mkdir()
+    spec.save(str(folder))
+    hf.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _renamed(name: str) -> str:
+    for ours, hf in NAMES:
+        name = name.replace(ours, hf)
+    return name
