@@ -18,6 +18,7 @@ from manifests.corpora import AnyCorpus
 from manifests.recipe_file import RecipeError
 from manifests.settings.base import Settings
 from manifests.settings.clean import CleanSettings
+from manifests.settings.features import FeaturesSettings
 from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
 from manifests.settings.run import ReportSettings, RunSettings
@@ -29,13 +30,12 @@ from manifests.splits import SplitSettings
 
 READ_BY = {
     "tokens": ("name", "corpus", "plan", "split", "clean", "speech", "text"),
+    "features": ("features",),
     "masks": ("mask",),
     "teach": ("teach",),
 }
-OPTIONAL = (
-    "transcribe",
-    "verify_text",
-)  # read by tokens; a recipe without them is described as it was before there were any
+TEXTS = ("transcribe", "verify_text")  # read by tokens, where there are any
+OPTIONAL = (*TEXTS, "features")  # a recipe without them is described as it was before there were any
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -53,6 +53,7 @@ class Recipe(Settings):
     text: TextSettings = Field(default_factory=TextSettings)
     transcribe: TranscribeSettings | None = Field(default=None, description="null: no recogniser listens")
     verify_text: VerifyTextSettings | None = Field(default=None, description="null: texts are taken as they are")
+    features: FeaturesSettings | None = Field(default=None, description="null: queries have no features")
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
     teach: TeachSettings | None = Field(default=None, description="null: nothing is taught ahead")
     run: RunSettings = RunSettings()
@@ -89,12 +90,14 @@ class Recipe(Settings):
             value["teach"].pop("teacher")
         if value["transcribe"] is not None:
             value["transcribe"]["recogniser"].pop("weights", None)
+        if value["features"] is not None:
+            value["features"].pop("weights")
         for block in OPTIONAL:
             if value[block] is None:
                 del value[block]
         if stage is None:
             return value
-        also = OPTIONAL if stage == "tokens" else ()
+        also = TEXTS if stage == "tokens" else ()
         return {block: value[block] for block in (*READ_BY[stage], *also) if block in value}
 
     def to_yaml(self) -> str:

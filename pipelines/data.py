@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> plan -> transcribe (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> plan -> transcribe (where asked for) -> fit -> clean + tokenize -> features (likewise) -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from pipelines.engine.progress import Events
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder, transcripts_folder
+from pipelines.folders import (
+    features_folder,
+    fit_folder,
+    masks_folder,
+    plan_folder,
+    teach_folder,
+    tokens_folder,
+    transcripts_folder,
+)
 from pipelines.output_lock import output_lock
 from pipelines.stages import s20_ingest, s30_plan, s35_transcribe, s50_fit, s60_tokenize, s70_mask, s90_dataset
 from pipelines.workspace import Workspace
@@ -120,6 +128,31 @@ class DataRun:
         did["tokens"] = self.engine.run(job)
         return folder
 
+    def featured(
+        self, root: str, plan: str, tokens: str, units: tuple[Unit, ...], did: dict[str, int]
+    ) -> dict[str, str]:
+        """The folder of the queries' features, by the name of its stage; none where the recipe asks for none."""
+        if self.recipe.features is None:
+            return {}
+        from pipelines.stages import s65_features
+
+        store, folder = self.space.store, features_folder(self.space, tokens)
+        s70_mask.forget_outdated(store.sub(folder), store.sub(tokens), units)
+        places = store.sub(folder).root, store.sub(plan).root, store.sub(tokens).root
+        job = s65_features.FeaturesJob(places[0], places[1], places[2], root, self.recipe, units)
+        did[s65_features.STAGE] = self.engine.run(job)
+        return {s65_features.STAGE: folder}
+
+    def _features(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a reader must know of the features."""
+        if self.recipe.features is None:
+            return {}
+        from pipelines.stages.s65_features import FRAMES_A_SECOND, STAGE, described
+
+        made = s90_dataset.side_shards(self.space.store.sub(folders[STAGE]), folders[STAGE], shards)
+        about = {"folder": folders[STAGE], "frame_rate": FRAMES_A_SECOND, **described(self.recipe.features)}
+        return {STAGE: {**about, "shards": made}}
+
     def masked(self, tokens: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
         """The folder of the mask shards, by the name of its stage; none where the recipe asks for no masks."""
         settings, store = self.recipe.mask, self.space.store
@@ -187,14 +220,16 @@ class DataRun:
         root, cuts, units, made_of = self.inputs(did)
         heard = made_of.get(s35_transcribe.STAGE)
         tokens = self.tokenized(root, made_of["plan"], made_of["fit"], units, did, heard)
+        features = self.featured(root, made_of["plan"], tokens, units, did)
         masks = self.masked(tokens, units, did)
-        folders = {**made_of, "tokens": tokens, **masks}
+        folders = {**made_of, "tokens": tokens, **features, **masks}
         about = {
             "name": self.recipe.name, "recipe": self.recipe.deciding(), "folders": folders,
             "cuts": {"sha256": cuts.sha256, "utterances": cuts.utterances, "seconds": cuts.seconds},
             **self._tokenizers(made_of["fit"]), **self._spoken(root), **self._heard(heard, len(units)),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(tokens), len(units), cuts.utterances, about)
+        value |= self._features(features, value["tokens"]["shards"])
         value |= self._masks(masks, value["tokens"]["shards"])
         value |= self.taught(value, units, did)
         did["dataset"] = int(s90_dataset.publish(self.space.store, value))

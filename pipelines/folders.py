@@ -60,6 +60,12 @@ def masks_folder(space: Workspace, tokens: str) -> str:
     return space.folder("masks", s70_mask.VERSION, tokens, space.recipe.deciding("masks"))
 
 
+def features_folder(space: Workspace, tokens: str) -> str:
+    from pipelines.stages import s65_features
+
+    return space.folder("features", s65_features.VERSION, tokens, space.recipe.deciding("features"))
+
+
 def teach_folder(space: Workspace, masks: str, teacher: str) -> str:
     """``teacher`` is the hash of its weights."""
     from pipelines.stages import s80_teach  # it loads torch

@@ -15,7 +15,15 @@ from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from pipelines.data import RUN
-from pipelines.folders import fit_folder, masks_folder, plan_folder, teach_folder, tokens_folder, transcripts_folder
+from pipelines.folders import (
+    features_folder,
+    fit_folder,
+    masks_folder,
+    plan_folder,
+    teach_folder,
+    tokens_folder,
+    transcripts_folder,
+)
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify_findings import Findings
@@ -142,6 +150,8 @@ def _names(space: Workspace, manifest: str | None) -> dict[str, str | None]:
     except ReceiptError:
         return names
     names["tokens"] = tokens_folder(space, plan, receipt)
+    if recipe.features is not None:
+        names["features"] = features_folder(space, names["tokens"])
     if recipe.mask is not None:
         names["masks"] = masks_folder(space, names["tokens"])
     if recipe.teach is not None and names.get("masks"):
@@ -168,7 +178,7 @@ def _promised(subject: Subject | None) -> dict[str, str]:
     promised: dict[str, str] = {}
     if subject is None:
         return promised
-    for stage in ("transcripts", "tokens", *SIDE):
+    for stage in ("transcripts", "tokens", "features", *SIDE):
         part: Mapping[str, Any] = subject.description.get(stage) or {}
         for unit, entry in enumerate(part.get("shards", ())):
             stem = f"{subject.folder(stage)}/{shard_stem(unit)}"

@@ -45,7 +45,9 @@ def make_report(root: str, console: Console) -> str:
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
     of_units = [
-        stage for stage in ("transcripts", "tokens", "masks", "teach") if stage in subject.description["folders"]
+        stage
+        for stage in ("transcripts", "tokens", "features", "masks", "teach")
+        if stage in subject.description["folders"]
     ]
     return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 

@@ -23,7 +23,7 @@ from pipelines.stages.s30_plan import read_plan
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("plan", "transcripts", "fit", "tokens", "masks", "teach")
+CUTS, STAGES = "cuts", ("plan", "transcripts", "fit", "tokens", "features", "masks", "teach")
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,7 @@ def status(root: str) -> Status:
         *_side(look, "transcripts", "transcribe", folders, units, before=False),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
+        *_side(look, "features", "features", folders, units, before=False),
         *_side(look, "masks", "mask", folders, units, before=True),
         *_side(look, "teach", "teach", folders, units, before=False),
     )

@@ -27,6 +27,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     if "masks" in value:
         sets = ", ".join(f"{about['views']} {name}" for name, about in value["masks"]["sets"].items())
         console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
+    if "features" in value:
+        console.print(featured(value))
     if "teach" in value:
         console.print(taught(value))
     ledger = value["ledger"]
@@ -40,6 +42,15 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
     console.print(f"report: {out}/report/index.html")
+
+
+def featured(value: Mapping[str, Any]) -> str:
+    """What a dataset's features of queries are, and what they take."""
+    from pipelines.stages.s65_features import bytes_an_hour
+
+    about = value["features"]
+    held, hour = sum(shard["bytes"] for shard in about["shards"]), bytes_an_hour(about["width"])
+    return f"features of queries: {about['frame_rate']} a second of {about['width']}: {size(held)}; {size(hour)} an hour of queries"
 
 
 def taught(value: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from pipelines.verify_subject import Subject
 from pipelines.verify_transcripts import TranscriptCheck
 
 if TYPE_CHECKING:
+    from pipelines.verify_features import FeaturesCheck
     from pipelines.verify_teach import TeachCheck
 
 __all__ = ["Fault", "Verdict", "verify"]
@@ -58,7 +59,10 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
     masks, teach = MaskCheck.of(subject, found), _teach_check(subject, found)
+    features = _features_check(subject, found)
     for checked in _checked_units(subject, masks, teach, found, progress):
+        if features is not None:
+            features.check(checked.receipt.unit, checked)
         made.append(checked.receipt)
         drawn.add(written(checked.receipt))
         damaged += [] if checked.sound else written(checked.receipt)
@@ -71,6 +75,11 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
             transcripts.check_part()
         _check_extra(subject, "transcripts", transcripts.made, found)
         transcripts.hear_again(reencode)
+    if features is not None:
+        with found.guard(NAME, RESTORE):
+            features.check_part()
+        _check_extra(subject, "features", features.made, found)
+        features.encode_again(reencode)
     if masks is not None:
         masks.tell()
         _check_extra(subject, "masks", masks.made, found)
@@ -93,6 +102,14 @@ def _check_transcripts(subject: Subject, found: Findings, progress: Progress | N
         if progress:
             progress("transcripts", unit + 1, count)
     return check
+
+
+def _features_check(subject: Subject, found: Findings) -> FeaturesCheck | None:
+    if subject.recipe.features is None and "features" not in subject.description:
+        return None
+    from pipelines.verify_features import FeaturesCheck
+
+    return FeaturesCheck.of(subject, found)
 
 
 def _teach_check(subject: Subject, found: Findings) -> TeachCheck | None:

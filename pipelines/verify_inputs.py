@@ -49,10 +49,10 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and transcripts, masks and teaching where there are any, lie where ``folders`` says."""
+    """Tokens, and transcripts, features, masks and teaching where there are any, lie where ``folders`` says."""
     parts = {
         "tokens": description["tokens"],
-        **{name: description.get(name) or {} for name in ("transcripts", "masks", "teach")},
+        **{name: description.get(name) or {} for name in ("transcripts", "features", "masks", "teach")},
     }
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from manifests.dataset import DatasetError, read_description
 from manifests.recipe import Recipe, parse
 from manifests.settings.codecs import CodecSettings
+from manifests.settings.features import FeaturesSettings
 from manifests.settings.transcribe import STAGE as TRANSCRIPTS
 from manifests.settings.weights import WeightsSettings
 from manifests.storage import Store
@@ -24,6 +25,9 @@ from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
 from tokenization.adapter import SpeechTokenizer
 from tokenization.registry import needs_fit, open_tokenizer
 from tokenization.text import TextTokenizer
+
+if TYPE_CHECKING:
+    from pipelines.stages.s65_features import FeaturesWorker
 
 RUN = "run.json"
 
@@ -102,6 +106,14 @@ class Subject:
         folder, plan = self.store(TRANSCRIPTS).root, self.store("plan").root
         return TranscribeJob(folder, plan, self.corpus_root(), self.recipe, self.units).open()
 
+    def encoder(self, settings: FeaturesSettings | None = None) -> FeaturesWorker:
+        """What makes features of queries, by ``settings`` or those of the recipe. Raises :class:`Unreachable`."""
+        from pipelines.stages.s65_features import FeaturesJob
+
+        recipe = self.recipe if settings is None else self.recipe.model_copy(update={"features": settings})
+        plan, tokens = self.store("plan").root, self.store("tokens").root
+        return FeaturesJob("", plan, tokens, self.corpus_root(), recipe, self.units).open()
+
     def corpus_root(self) -> str:
         """Where the corpus lies. Raises :class:`Unreachable` where it is not there."""
         run = self.run()
@@ -120,9 +132,12 @@ class Subject:
 def _with_weights(recipe: Recipe, out: Store) -> Recipe:
     """The recipe of a dataset, which does not say where weights lie, with the places that the run that made it had them in."""
     listens = recipe.transcribe is not None and isinstance(recipe.transcribe.recogniser, WeightsSettings)
-    if not isinstance(recipe.speech, CodecSettings) and not listens:
+    if not isinstance(recipe.speech, CodecSettings) and not listens and recipe.features is None:
         return recipe
     told = (_run(out) or {}).get("recipe") or {}
+    if recipe.features is not None:
+        features = recipe.features.model_copy(update={"weights": (told.get("features") or {}).get("weights", "")})
+        recipe = recipe.model_copy(update={"features": features})
     if isinstance(recipe.speech, CodecSettings):
         speech = recipe.speech.model_copy(update={"weights": told.get("speech", {}).get("weights", "")})
         recipe = recipe.model_copy(update={"speech": speech})

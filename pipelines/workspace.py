@@ -31,7 +31,7 @@ class Workspace:
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
         """With the checksums of weights in the recipe, where it names any. Raises ``TokenizerError`` and ``RecogniserError`` where these are not here."""
-        recipe, recogniser = _with_recogniser(recipe)
+        recipe, recogniser = _with_recogniser(_with_encoder(recipe))
         if not isinstance(recipe.speech, CodecSettings):
             return cls(recipe, root, recogniser=recogniser)
         from tokenization.registry import open_tokenizer, pinned
@@ -71,3 +71,14 @@ def _with_recogniser(recipe: Recipe) -> tuple[Recipe, str]:
     spec = describe_recogniser(settings.recogniser)
     known = settings.model_copy(update={"recogniser": pinned(settings.recogniser, spec)})
     return recipe.model_copy(update={"transcribe": known}), spec.version
+
+
+def _with_encoder(recipe: Recipe) -> Recipe:
+    """The recipe with the checksum of the encoder that makes features."""
+    if recipe.features is None:
+        return recipe
+    from pipelines.stages.s65_features import described
+    from tokenization.codecs.weights import at_checksum
+
+    known = at_checksum(recipe.features, described(recipe.features)["checksum"])
+    return recipe.model_copy(update={"features": known})

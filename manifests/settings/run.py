@@ -9,7 +9,7 @@ from pydantic import Field
 from manifests.settings.base import Settings
 
 # ``clean`` is part of ``tokens`` unless it is given workers of its own: so many for each worker of ``tokens``.
-StageName = Literal["screen", "speak", "ingest", "transcripts", "fit", "clean", "tokens", "masks", "teach"]
+StageName = Literal["screen", "speak", "ingest", "transcripts", "fit", "clean", "tokens", "features", "masks", "teach"]
 
 
 class StageSettings(Settings):

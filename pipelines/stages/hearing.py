@@ -73,10 +73,14 @@ class Ear:
             return Outcome(u.id, response.status, response.reason, response.detail)
         if response is None and u.units is None:
             return Outcome(u.id, "quarantined", "missing_audio", "the corpus names neither sound nor tokens for it")
-        query = self._side(u.query.audio, 0.0, None, u.query.channel) if u.query and u.query.audio else None
+        query = self.query(u)
         if isinstance(query, Dropped):
             return Outcome(u.id, query.status, f"query_{query.reason}", f"its query: {query.detail}")
         return Heard(u, response, query)
+
+    def query(self, u: Utterance) -> Side | Dropped | None:
+        """The clean sound of its query; None where it has none."""
+        return self._side(u.query.audio, 0.0, None, u.query.channel) if u.query and u.query.audio else None
 
     def _side(self, ref: AudioRef, start: float, seconds: float | None, channel: int | None) -> Side | Dropped:
         s = self.settings

@@ -333,7 +333,7 @@ def test_missing_weights_are_refused_before_anything_is_done(tmp_path: Path) -> 
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tokenization import whispers
 
-    return whispers.trained(tmp_path_factory.mktemp("whisper") / "tiny.pt")
+    return whispers.trained(tmp_path_factory)
 
 
 def whispered(folder: Path) -> Path:

@@ -23,12 +23,12 @@ FIGURES = ("probability", "avg_logprob", "no_speech", "compression")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("faster_whisper")
-    return whispers.trained(tmp_path_factory.mktemp("whisper") / "tiny.pt")
+    return whispers.trained(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def folder(checkpoint: Path) -> Path:
-    return whispers.converted(checkpoint, checkpoint.parent / "ct2")
+def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whispers.converted(checkpoint, tmp_path_factory.mktemp("converted") / "ct2")
 
 
 def test_it_hears_what_openais_package_hears(folder: Path, checkpoint: Path) -> None:

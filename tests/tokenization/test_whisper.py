@@ -32,7 +32,7 @@ CLOSE = 1e-4
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whispers.trained(tmp_path_factory.mktemp("whisper") / "tiny.pt")
+    return whispers.trained(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +257,6 @@ def test_what_is_no_sound_is_refused(recogniser: Recogniser) -> None:
 
 def test_features_are_fifty_frames_a_second_of_thirty(checkpoint: Path) -> None:
     model, _ = openai_whisper.loaded(checkpoint)
-    engine = openai_whisper.OpenAI(model, WhisperSettings(weights=str(checkpoint)))
     with torch.inference_mode():
-        assert engine.features([sound(200), sound(700)]).shape == (2, 1_500, whispers.WIDTH)
+        features_NFD = openai_whisper.encoded(model, [sound(200), sound(700)])
+    assert features_NFD.shape == (2, 1_500, whispers.WIDTH)

@@ -6,12 +6,14 @@ nobody speaks, and is not sure what to write.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 RATE = 16_000
@@ -36,8 +38,18 @@ def sound(hertz: int, seconds: float = 2.5, seed: int = 0) -> np.ndarray:
     return (0.1 * tone_T + 0.001 * noise_T).astype(np.float32)
 
 
-def trained(path: Path) -> Path:
-    """Write the checkpoint; skips where the package is not installed."""
+def trained(factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint, trained once for all test files of a run, also where several processes share them; skips where the package is not installed."""
+    pytest.importorskip("whisper")
+    base = factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained-whisper.pt"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _trained(path.with_suffix(".part")).rename(path)
+    return path
+
+
+def _trained(path: Path) -> Path:
     whisper = pytest.importorskip("whisper")
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -46,6 +58,17 @@ def trained(path: Path) -> Path:
     rows = [(sounds[hertz], *_row(model, text, language, False)) for hertz, (text, language) in SAID.items()]
     rows += [(sounds[0], *_row(model, text, "en", True)) for text in NOISE]
     _learn(model, rows)
+    return _saved(model, path)
+
+
+def untrained(path: Path) -> Path:
+    """Write a checkpoint that knows nothing yet; skips where the package is not installed."""
+    whisper = pytest.importorskip("whisper")
+    torch.manual_seed(0)
+    return _saved(_untrained(whisper), path)
+
+
+def _saved(model: Any, path: Path) -> Path:
     dims = {name: getattr(model.dims, name) for name in model.dims.__dataclass_fields__}
     torch.save({"dims": dims, "model_state_dict": model.state_dict()}, path)
     return path

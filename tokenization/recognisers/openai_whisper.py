@@ -15,6 +15,7 @@ from zipfile import is_zipfile
 
 import numpy as np
 
+from manifests.settings.features import FeaturesSettings
 from manifests.settings.recognisers import WhisperSettings
 from tokenization.adapter import TokenizerError, Wave
 from tokenization.codecs.neural import chosen_device
@@ -34,7 +35,7 @@ def described(settings: WhisperSettings) -> RecogniserSpec:
     """What the weights are. Raises :class:`RecogniserError` and ``TokenizerError``."""
     library()
     found = found_weights(settings)
-    return _spec(settings, found, _checkpoint(found.weights)["dims"])
+    return _spec(settings, found, checkpoint(found.weights)["dims"])
 
 
 def opened(settings: WhisperSettings) -> WhisperRecogniser:
@@ -44,23 +45,23 @@ def opened(settings: WhisperSettings) -> WhisperRecogniser:
     return WhisperRecogniser(_spec(settings, found, dims), settings, OpenAI(model.to(device), settings))
 
 
-def library() -> Any:
-    """The package. Raises :class:`RecogniserError` where it is not installed."""
+def library(block: str = BLOCK) -> Any:
+    """The package. Raises :class:`RecogniserError` where it is not installed; ``block`` of the recipe asks for it."""
     try:
         return import_module("whisper")
     except ImportError as error:
         raise RecogniserError(
-            f"{BLOCK}.name is 'whisper', which needs the library openai-whisper ({error}): pip install 'speechmill[whisper]'"
+            f"{block}.name is 'whisper', which needs the library openai-whisper ({error}): pip install 'speechmill[whisper]'"
         ) from error
 
 
-def found_weights(settings: WhisperSettings) -> Found:
+def found_weights(settings: WhisperSettings | FeaturesSettings, block: str = BLOCK) -> Found:
     """The checkpoint: a file, or one of a folder by its name. Raises ``TokenizerError``."""
     if settings.weights and settings.model is None and Path(settings.weights).expanduser().is_dir():
         raise TokenizerError(
-            f"{BLOCK}.weights: {settings.weights} is a folder: name a checkpoint in it with {BLOCK}.model"
+            f"{block}.weights: {settings.weights} is a folder: name a checkpoint in it with {block}.model"
         )
-    return find(settings, settings.name, (f"{settings.model or 'model'}.pt",), BLOCK)
+    return find(settings, settings.name, (f"{settings.model or 'model'}.pt",), block)
 
 
 def _spec(settings: WhisperSettings, found: Found, dims: dict[str, int]) -> RecogniserSpec:
@@ -68,11 +69,11 @@ def _spec(settings: WhisperSettings, found: Found, dims: dict[str, int]) -> Reco
     return RecogniserSpec(settings.name, VERSION, found.checksum, WINDOW, language)
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
+def checkpoint(path: Path, block: str = BLOCK) -> dict[str, Any]:
     """What the file holds: numbers and arrays, nothing is executed. Arrays are mapped, not read, where the format lets them be."""
     import torch
 
-    names = {field.name for field in fields(library().model.ModelDimensions)}
+    names = {field.name for field in fields(library(block).model.ModelDimensions)}
     try:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
         dims, state = dict(value["dims"]), value["model_state_dict"]
@@ -81,21 +82,31 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         return {"dims": dims, "model_state_dict": dict(state)}
     except Exception as error:  # unpickling refuses with errors of many types
         raise RecogniserError(
-            f"{BLOCK}.weights: {path} is no checkpoint of Whisper ({' '.join(str(error).split())[:200]})"
+            f"{block}.weights: {path} is no checkpoint of Whisper ({' '.join(str(error).split())[:200]})"
         ) from error
 
 
-def loaded(path: Path) -> tuple[Any, dict[str, int]]:
+def loaded(path: Path, block: str = BLOCK) -> tuple[Any, dict[str, int]]:
     """The model, in float32, and its sizes. Raises :class:`RecogniserError`."""
-    checkpoint, model = _checkpoint(path), library().model
+    held, model = checkpoint(path, block), library(block).model
     try:
-        network = model.Whisper(model.ModelDimensions(**checkpoint["dims"]))
-        network.load_state_dict(checkpoint["model_state_dict"])
+        network = model.Whisper(model.ModelDimensions(**held["dims"]))
+        network.load_state_dict(held["model_state_dict"])
     except (RuntimeError, AssertionError, ValueError) as error:
         raise RecogniserError(
-            f"{BLOCK}.weights: {path}: its arrays do not fit its dims ({' '.join(str(error).split())[:200]})"
+            f"{block}.weights: {path}: its arrays do not fit its dims ({' '.join(str(error).split())[:200]})"
         ) from error
-    return network.float().eval(), checkpoint["dims"]
+    return network.float().eval(), held["dims"]
+
+
+def encoded(model: Any, windows: Sequence[Wave], half: bool = False) -> Tensor:
+    """``features_NFD``: the encoder's states of each window, filled with silence to 30 s."""
+    import torch
+
+    audio = library().audio
+    rows = [audio.pad_or_trim(torch.from_numpy(np.array(window_T))) for window_T in windows]
+    mel_NML = torch.stack([audio.log_mel_spectrogram(row_T, model.dims.n_mels) for row_T in rows])
+    return model.encoder(mel_NML.to(model.device, torch.float16 if half else torch.float32))
 
 
 @dataclass(frozen=True)
@@ -105,27 +116,14 @@ class OpenAI:
     model: Any
     settings: WhisperSettings
 
-    def features(self, windows: Sequence[Wave]) -> Tensor:
-        """``features_NFD``: the encoder's states of each window, filled with silence to 30 s."""
-        import torch
-
-        audio = library().audio
-        rows = [audio.pad_or_trim(torch.from_numpy(np.array(window_T))) for window_T in windows]
-        mel_NML = torch.stack([audio.log_mel_spectrogram(row_T, self.model.dims.n_mels) for row_T in rows])
-        return self.model.encoder(mel_NML.to(self.model.device, self._dtype))
-
-    @property
-    def _dtype(self) -> Any:
-        import torch
-
-        return torch.float16 if self.settings.half else torch.float32
-
     def likeliest(self, windows: Sequence[Wave]) -> list[Piece]:
-        return self._pieces(self.features(windows), beam_size=self.settings.beam_size)
+        return self._pieces(encoded(self.model, windows, self.settings.half), beam_size=self.settings.beam_size)
 
     def drawn(self, window_T: Wave, temperature: float, seed: int) -> Piece:
         with _seeded(seed, self.model.device):
-            [piece] = self._pieces(self.features([window_T]), temperature=temperature, best_of=BEST_OF)
+            [piece] = self._pieces(
+                encoded(self.model, [window_T], self.settings.half), temperature=temperature, best_of=BEST_OF
+            )
         return piece
 
     def _pieces(self, features_NFD: Tensor, **options: Any) -> list[Piece]:
