@@ -10,7 +10,7 @@ from typing import Any
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import canonical, sha256
-from manifests.recipe import READ_BY
+from manifests.recipe import READ_BY, TEXTS
 from pipelines.export.errors import ExportError
 
 NEEDED = ("name", "recipe", "speech", "text", "splits", "ledger", "tokens", "folders")
@@ -99,7 +99,7 @@ def token_recipe(description: Mapping[str, Any], where: str) -> dict[str, Any]:
     missing = [block for block in READ_BY["tokens"] if block not in recipe]
     if missing:
         raise DatasetError(f"{where}: damaged: its recipe has no {', '.join(missing)}; speechmill verify tells more")
-    return {block: recipe[block] for block in READ_BY["tokens"]}
+    return {block: recipe[block] for block in (*READ_BY["tokens"], *TEXTS) if block in recipe}
 
 
 def split_folders(splits: Sequence[str]) -> dict[str, str]:
