@@ -33,7 +33,6 @@ from tokenization.recognisers.base import RATE, Recogniser, RecogniserError, Tra
 from tokenization.recognisers.registry import open_recogniser
 
 VERSION = 1
-Use = str
 SIDES = ("response", "query")
 
 
@@ -60,7 +59,7 @@ class TranscribeJob:
 
 def wanted(u: Utterance, use: str) -> tuple[str, ...]:
     """Which sides of an utterance are to be heard: those with sound that have no text (missing), have one (compare), or either (both)."""
-    query = u.query if u.query is not None else None
+    query = u.query
     sound = {"response": u.audio, "query": query.audio if query else None}
     text = {"response": u.text, "query": query.text if query else None}
     asked = {"missing": (False,), "compare": (True,), "both": (False, True)}[use]

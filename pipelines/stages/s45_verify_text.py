@@ -201,7 +201,7 @@ def said(cut: dict[str, Any], meta: dict[str, Any], recipe: Recipe, known: str |
             continue
         heard, stated = Transcript.from_json(value), supervision.get("language") or recipe.corpus.language
         text = holder.get("text")
-        found = {**heard.to_json()}
+        found = heard.to_json()
         if recipe.verify_text is not None:
             x = Said(text, stated, heard, float(value["seconds"]), known, recipe.verify_text)
             if x.difference is not None:
