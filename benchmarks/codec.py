@@ -32,7 +32,7 @@ from manifests.demo.script import Prosody
 from manifests.fingerprint import draw
 from manifests.settings.speech import PatchesSettings
 from tokenization.patches import PatchesTokenizer, fit
-from tokenization.recognisers.base import Recogniser
+from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 from tokenization.recognisers.score import WordErrors, wer
 from tokenization.voices import choose_engine
@@ -152,7 +152,7 @@ def distance(original_T: Wave, again_T: Wave) -> float:
 
 def heard(trial: Trial, waves: Sequence[Wave]) -> WordErrors:
     """The word errors when ``waves`` stand for what was said."""
-    return wer([s.text for s in trial.said], [trial.recogniser.recognise(wave_T, RATE) for wave_T in waves])
+    return wer([s.text for s in trial.said], [heard_words(trial.recogniser, wave_T, RATE) for wave_T in waves])
 
 
 def rate_of(errors: WordErrors) -> str:

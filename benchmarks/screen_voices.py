@@ -22,7 +22,7 @@ from typing import TypeVar
 from manifests.demo.grammar import SIDES, SPLITS, Side, dialogues, sentences, words, words_only
 from manifests.demo.script import ScriptLine, utterance_plan
 from manifests.settings.demo import DemoSettings
-from tokenization.recognisers.base import Recogniser
+from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 from tokenization.recognisers.score import wer
 from tokenization.voices import choose_engine
@@ -140,8 +140,8 @@ def listen(script: Sequence[ScriptLine], said: Sequence[Performance], judges: di
     """What the *judges* heard."""
     heard: list[Heard] = []
     for line, one in zip(script, said, strict=True):
-        query = judges["query"].recognise(one.query_wave_T, one.sample_rate)
-        response = judges["response"].recognise(one.response_wave_T, one.sample_rate)
+        query = heard_words(judges["query"], one.query_wave_T, one.sample_rate)
+        response = heard_words(judges["response"], one.response_wave_T, one.sample_rate)
         heard.append((line.query.speaker, words_only(line.query.text), query))
         heard.append((line.response.speaker, words_only(line.response.text), response))
     return heard

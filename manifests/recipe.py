@@ -21,6 +21,7 @@ from manifests.recipe_file import RecipeError
 from manifests.settings.base import Settings
 from manifests.settings.clean import CleanSettings
 from manifests.settings.copies import CopiesSettings
+from manifests.settings.features import FeaturesSettings
 from manifests.settings.filters import FilterSettings
 from manifests.settings.mask import MaskSettings
 from manifests.settings.plan import PlanSettings
@@ -30,20 +31,30 @@ from manifests.settings.segment import SegmentSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
+from manifests.settings.transcribe import TranscribeSettings, VerifyTextSettings
 from manifests.splits import SplitSettings
 
 READ_BY = {
     "segments": ("segment",),
-    "tokens": ("name", "corpus", "plan", "split", "clean", "scores", "filters", "speech", "text"),
+    "tokens": (
+        "name",
+        "corpus",
+        "plan",
+        "split",
+        "clean",
+        "scores",
+        "filters",
+        "speech",
+        "text",
+        "transcribe",
+        "verify_text",
+    ),
+    "features": ("features",),
     "masks": ("mask",),
     "teach": ("teach",),
 }
-UNLESS_ASKED = (
-    "segment",
-    "scores",
-    "filters",
-    "copies",
-)  # blocks that leave no trace in a recipe that does not use them
+# blocks that leave no trace in a recipe that does not use them
+UNLESS_ASKED = ("segment", "copies", "scores", "filters", "transcribe", "verify_text", "features")
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -63,6 +74,9 @@ class Recipe(Settings):
     filters: FilterSettings = Field(default={}, description="by reason, an expression that is true of what is left out")
     speech: SpeechSettings = Field(default_factory=PatchesSettings)
     text: TextSettings = Field(default_factory=TextSettings)
+    transcribe: TranscribeSettings | None = Field(default=None, description="null: no recogniser listens")
+    verify_text: VerifyTextSettings | None = Field(default=None, description="null: texts are taken as they are")
+    features: FeaturesSettings | None = Field(default=None, description="null: queries have no features")
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
     teach: TeachSettings | None = Field(default=None, description="null: nothing is taught ahead")
     run: RunSettings = RunSettings()
@@ -89,6 +103,12 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _texts_are_heard(self) -> Recipe:
+        if self.verify_text is not None and self.transcribe is None:
+            raise ValueError("verify_text compares texts with what a recogniser hears: say which in transcribe")
+        return self
+
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The filter rules, in the order they are asked: those that need no sound come first."""
@@ -113,6 +133,9 @@ class Recipe(Settings):
         value = {block: part for block, part in value.items() if part or block not in UNLESS_ASKED}
         if value["teach"] is not None:
             value["teach"].pop("teacher")
+        for block, part in (("transcribe", "recogniser"), ("features", None)):
+            if block in value:
+                (value[block][part] if part else value[block]).pop("weights", None)
         return value if stage is None else {block: value[block] for block in READ_BY[stage] if block in value}
 
     def to_yaml(self) -> str:

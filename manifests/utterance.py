@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from manifests.ledger import Status
+
 UNKNOWN_RATE = 16_000  # what an unreadable file is booked at, so that its cut stays a valid one
 UNKNOWN_SECONDS = 1.0
 
@@ -85,6 +87,8 @@ class Utterance:
     units            tokens that came with the corpus, instead of (or beside) its sound
     fault            the corpus itself is broken at this line: (reason code, sentence); such a line is quarantined, not lost
     few_speakers     the plan found too few speakers in the corpus to split by them
+    heard            what a recogniser heard, and how it compares: of the ``response``, of the ``query``
+    ended            it ended when its text was looked at: (status, reason code, sentence)
     """
 
     id: str
@@ -102,6 +106,8 @@ class Utterance:
     fault: tuple[str, str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     few_speakers: bool = False
+    heard: Mapping[str, Any] = field(default_factory=dict)
+    ended: tuple[Status, str, str] | None = None
 
     @property
     def recording_id(self) -> str:
@@ -170,4 +176,6 @@ def from_cut(cut: Mapping[str, Any]) -> Utterance:
         fault=tuple(custom["fault"]) if "fault" in custom else None,
         extra=custom.get("extra", {}),
         few_speakers=custom.get("few_speakers", False),
+        heard=custom.get("heard", {}),
+        ended=tuple(custom["ended"]) if "ended" in custom else None,
     )

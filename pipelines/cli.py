@@ -55,6 +55,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.stages.s90_dataset import Unbalanced
     from pipelines.voice.errors import SpeakError
     from tokenization.adapter import TokenizerError
+    from tokenization.recognisers.base import RecogniserError
     from tokenization.scores.base import ScoreError
     from tokenization.text import TextError
     from tokenization.voice_activity.contract import DetectorError
@@ -64,7 +65,7 @@ def _refusals() -> dict[type[BaseException], int]:
     return {
         RecipeError: USAGE, CorpusError: USAGE, DatasetError: USAGE, VoiceError: USAGE, ReceiptError: UNFINISHED, FetchFailed: UNFINISHED,
         ShardError: UNFINISHED, RunFailed: UNFINISHED, Locked: UNFINISHED, Unbalanced: UNFINISHED, Interrupted: INTERRUPTED,
-        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE,
+        RowsError: USAGE, CheckpointError: USAGE, Diverged: FAULTS, SpeakError: USAGE, TokenizerError: USAGE, RecogniserError: USAGE,
         TextError: USAGE, ScoreError: USAGE, DetectorError: USAGE, ExportError: USAGE, StorageFailed: UNFINISHED, RepairError: USAGE, OutsideRoot: FAULTS,
         ForecastError: USAGE,
     }  # fmt: skip

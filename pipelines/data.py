@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> segment (where asked for) -> plan -> copies (where asked for) -> fit -> clean + tokenize -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> segment (where asked for) -> plan -> copies, transcribe (where asked for) -> fit -> clean + tokenize -> features (likewise) -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
 from pipelines.folders import (
     copies_folder,
+    features_folder,
     fit_folder,
     masks_folder,
     plan_folder,
     segments_folder,
     teach_folder,
     tokens_folder,
+    transcripts_folder,
 )
 from pipelines.output_lock import output_lock
 from pipelines.stages import (
@@ -42,6 +44,7 @@ from pipelines.stages import (
     s25_segment,
     s30_plan,
     s35_copies,
+    s38_transcribe,
     s50_fit,
     s60_tokenize,
     s70_mask,
@@ -144,17 +147,33 @@ class DataRun:
         did["copies"] += s35_copies.write_marked(store.sub(plan), store.sub(folder), units, settings)
         return {"copies": folder}
 
-    def fitted(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
-        """The folder of what was fitted."""
+    def transcribed(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
+        """The folder of the transcripts, by the name of its stage; none where the recipe has nobody listen."""
+        folder, store = transcripts_folder(self.space, plan), self.space.store
+        if folder is None:
+            return {}
+        job = s38_transcribe.TranscribeJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        did[s38_transcribe.STAGE] = self.engine.run(job)
+        return {s38_transcribe.STAGE: folder}
+
+    def fitted(
+        self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int], heard: str | None = None
+    ) -> str:
+        """The folder of what was fitted; ``heard`` is that of the transcripts."""
         folder, store = fit_folder(self.space, plan), self.space.store
-        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        texts = store.sub(heard).root if heard else None
+        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units, texts)
         did["fit"] = self.engine.run(job)
         return folder
 
-    def tokenized(self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int]) -> str:
-        """The folder of the token shards."""
+    def tokenized(
+        self, root: str, plan: str, fit: str, units: tuple[Unit, ...], did: dict[str, int], heard: str | None = None
+    ) -> str:
+        """The folder of the token shards; ``heard`` is that of the transcripts."""
         store = self.space.store
         folder = tokens_folder(self.space, plan, read_receipt(store.sub(fit), 0))
+        if heard:
+            s70_mask.forget_outdated(store.sub(folder), store.sub(heard), units, fact=s38_transcribe.STAGE)
         job = s60_tokenize.TokenizeJob(
             store.sub(folder).root,
             store.sub(plan).root,
@@ -163,9 +182,35 @@ class DataRun:
             self.space.corpus_name,
             self.recipe,
             units,
+            store.sub(heard).root if heard else None,
         )
         did["tokens"] = self.engine.run(job)
         return folder
+
+    def featured(
+        self, root: str, plan: str, tokens: str, units: tuple[Unit, ...], did: dict[str, int]
+    ) -> dict[str, str]:
+        """The folder of the queries' features, by the name of its stage; none where the recipe asks for none."""
+        if self.recipe.features is None:
+            return {}
+        from pipelines.stages import s65_features
+
+        store, folder = self.space.store, features_folder(self.space, tokens)
+        s70_mask.forget_outdated(store.sub(folder), store.sub(tokens), units)
+        places = store.sub(folder).root, store.sub(plan).root, store.sub(tokens).root
+        job = s65_features.FeaturesJob(places[0], places[1], places[2], root, self.recipe, units)
+        did[s65_features.STAGE] = self.engine.run(job)
+        return {s65_features.STAGE: folder}
+
+    def _features(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a reader must know of the features."""
+        if self.recipe.features is None:
+            return {}
+        from pipelines.stages.s65_features import FRAMES_A_SECOND, STAGE, described
+
+        made = s90_dataset.side_shards(self.space.store.sub(folders[STAGE]), folders[STAGE], shards)
+        about = {"folder": folders[STAGE], "frame_rate": FRAMES_A_SECOND, **described(self.recipe.features)}
+        return {STAGE: {**about, "shards": made}}
 
     def masked(self, tokens: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
         """The folder of the mask shards, by the name of its stage; none where the recipe asks for no masks."""
@@ -235,16 +280,20 @@ class DataRun:
         self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
         cuts, plan, units = self.planned(root, did)
         copies = self.marked(root, plan, units, did)
-        fit = self.fitted(root, copies.get("copies", plan), units, did)
-        return root, cuts, {"plan": plan, **copies, "fit": fit}, units
+        dealt = copies.get("copies", plan)
+        heard = self.transcribed(root, dealt, units, did)
+        fit = self.fitted(root, dealt, units, did, heard.get(s38_transcribe.STAGE))
+        return root, cuts, {"plan": plan, **copies, **heard, "fit": fit}, units
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""
         started, did = time.monotonic(), dict[str, int]()
-        root, cuts, folders, units = self.inputs(did)
-        tokens = self.tokenized(root, folders.get("copies", folders["plan"]), folders["fit"], units, did)
+        root, cuts, made_of, units = self.inputs(did)
+        plan, heard = made_of.get("copies", made_of["plan"]), made_of.get(s38_transcribe.STAGE)
+        tokens = self.tokenized(root, plan, made_of["fit"], units, did, heard)
+        features = self.featured(root, plan, tokens, units, did)
         masks = self.masked(tokens, units, did)
-        folders = {**folders, "tokens": tokens, **masks}
+        folders = {**made_of, "tokens": tokens, **features, **masks}
         with timed(self.engine.events, "dataset"):
             value = self.described(root, cuts, folders, units, cuts.planned.utterances)
         value |= self.taught(value, units, did)
@@ -263,8 +312,10 @@ class DataRun:
             "folders": {**({"segments": parts["folder"]} if parts else {}), **folders},
             "cuts": {"sha256": heard.sha256, "utterances": heard.utterances, "seconds": heard.seconds},
             **({"segments": parts} if parts else {}), **self._tokenizers(folders["fit"]), **self._spoken(root),
+            **self._heard(folders.get(s38_transcribe.STAGE), len(units)),
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(folders["tokens"]), len(units), planned, about)
+        value |= self._features(folders, value["tokens"]["shards"])
         return value | self._masks(folders, value["tokens"]["shards"])
 
     def check_teacher(self) -> None:
@@ -283,6 +334,12 @@ class DataRun:
             return {}
         folder = folders["masks"]
         return {"masks": s90_dataset.describe_masks(self.space.store.sub(folder), folder, settings, shards)}
+
+    def _heard(self, folder: str | None, units: int) -> dict[str, Any]:
+        """What a reader must know of the transcripts."""
+        if folder is None:
+            return {}
+        return {s38_transcribe.STAGE: s90_dataset.transcript_part(self.space.store.sub(folder), folder, units)}
 
     def _spoken(self, root: str) -> dict[str, Any]:
         """Which engine and voices spoke the demo corpus, and which voices the recogniser did not understand."""

@@ -22,7 +22,6 @@ from manifests.ledger import Outcome
 from manifests.receipt import receipts
 from manifests.shards.reader import Sample
 from pipelines.stages.hearing import Heard
-from pipelines.stages.s30_plan import unit_cuts
 from pipelines.verify_subject import Subject, Unreachable
 
 NEAREST = 5
@@ -142,7 +141,7 @@ def originals(subject: Subject, inspection: Inspection) -> dict[str, np.ndarray]
     except Unreachable:
         return {}
     unit = int(Path(str(inspection.shard)).stem.removeprefix("shard-"))
-    cut = next(cut for cut in unit_cuts(subject.store("plan"), unit) if cut["id"] == inspection.id)
+    cut = next(cut for cut in subject.cuts(unit) if cut["id"] == inspection.id)
     heard = ear.hear(cut)
     if not isinstance(heard, Heard):
         return {}

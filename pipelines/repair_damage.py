@@ -31,7 +31,13 @@ from pipelines.verify_segments import check_segments
 from pipelines.verify_subject import Subject
 
 INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")
-SHARDS = ("tokens", "masks", "teach")  # each depends on those before it
+SHARDS = (
+    "transcripts",
+    "tokens",
+    "features",
+    "masks",
+    "teach",
+)  # each depends on those before it, but for features: nothing does on them
 CUTS = "cuts"
 UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
 
@@ -211,7 +217,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
             continue
         whole = stage in ("plan", "cuts", "fit") or name.startswith(f"{RECORDINGS}/")
         match = None if whole else UNIT.search(name)
-        if stage is None or (stage in ("tokens", "masks") and match is None):
+        if stage is None or (stage in ("transcripts", "tokens", "features", "masks") and match is None):
             left.append(fault)
             continue
         unit = int(match[1]) if match else (0 if stage == "fit" else None)
@@ -219,7 +225,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
         what.setdefault((stage, unit), []).append(f"{name}{key}: {fault.what}")
     for stage, unit in list(what):
         if stage in SHARDS and unit is not None:
-            for later in SHARDS[SHARDS.index(stage) + 1 :]:
+            for later in () if stage == "features" else SHARDS[SHARDS.index(stage) + 1 :]:
                 if later in records.folders:
                     what.setdefault((later, unit), [])
     by_stage = {stage: folder for folder, stage in stages.items()} | {NAME: ""}

@@ -15,12 +15,14 @@ from manifests.storage import Store
 from pipelines.data import RUN
 from pipelines.folders import (
     copies_folder,
+    features_folder,
     fit_folder,
     masks_folder,
     plan_folder,
     segments_folder,
     teach_folder,
     tokens_folder,
+    transcripts_folder,
 )
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
@@ -145,6 +147,8 @@ def _names(space: Workspace, described: Subject | None) -> dict[str, str | None]
     names["plan"] = plan = plan_folder(space, manifest)
     if recipe.copies is not None:
         names["copies"] = plan = copies_folder(space, plan)
+    if (heard := transcripts_folder(space, plan)) is not None:
+        names["transcripts"] = heard
     names["fit"] = fit = fit_folder(space, plan)
     try:
         if (receipt := read_receipt(store.sub(fit), 0)) is None:
@@ -152,6 +156,8 @@ def _names(space: Workspace, described: Subject | None) -> dict[str, str | None]
     except ReceiptError:
         return names
     names["tokens"] = tokens_folder(space, plan, receipt)
+    if recipe.features is not None:
+        names["features"] = features_folder(space, names["tokens"])
     if recipe.mask is not None:
         names["masks"] = masks_folder(space, names["tokens"])
     if recipe.teach is not None and names.get("masks"):
@@ -178,7 +184,7 @@ def _promised(subject: Subject | None) -> dict[str, str]:
     promised: dict[str, str] = {}
     if subject is None:
         return promised
-    for stage in ("tokens", *SIDE):
+    for stage in ("transcripts", "tokens", "features", *SIDE):
         part: Mapping[str, Any] = subject.description.get(stage) or {}
         for unit, entry in enumerate(part.get("shards", ())):
             stem = f"{subject.folder(stage)}/{shard_stem(unit)}"

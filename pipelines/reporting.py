@@ -44,7 +44,11 @@ def make_report(root: str, console: Console) -> str:
 
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
-    of_units = [stage for stage in ("copies", "tokens", "masks", "teach") if stage in subject.description["folders"]]
+    of_units = [
+        stage
+        for stage in ("copies", "transcripts", "tokens", "features", "masks", "teach")
+        if stage in subject.description["folders"]
+    ]
     return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 
 
@@ -70,6 +74,7 @@ def _drawn(dataset: Dataset, count: int) -> Iterator[Sample]:
 def recognised(subject: Subject, samples: Iterator[Sample]) -> dict[str, Any]:
     """What the recogniser, with the demo's grammar, understands of responses as spoken and as made again from their codes."""
     from manifests.demo.grammar import jsgf
+    from tokenization.recognisers.base import heard_words
     from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 
     judge, rate = PocketsphinxRecogniser(jsgf("response")), subject.tokenizer.spec.sample_rate
@@ -80,9 +85,11 @@ def recognised(subject: Subject, samples: Iterator[Sample]) -> dict[str, Any]:
         if "speech-original" not in waves or not subject.tokenizer.can_decode:
             continue
         said.append(str(sample.meta["text"]))
-        heard["original"].append(judge.recognise(waves["speech-original"], rate))
-        heard["resynthesised"].append(judge.recognise(_loud(subject.tokenizer.decode(sample.arrays["speech"])), rate))
-    return {side: _verdict(said, words) for side, words in heard.items()} if said else {}
+        heard["original"].append(heard_words(judge, waves["speech-original"], rate))
+        heard["resynthesised"].append(
+            heard_words(judge, _loud(subject.tokenizer.decode(sample.arrays["speech"])), rate)
+        )
+    return {side: _verdict(said, texts) for side, texts in heard.items()} if said else {}
 
 
 def _loud(wave_T: np.ndarray) -> np.ndarray:

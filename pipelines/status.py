@@ -28,7 +28,8 @@ from pipelines.stages.segments import RECORDINGS
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS, STAGES = "cuts", ("segments", "plan", "copies", "fit", "tokens", "masks", "teach")
+CUTS = "cuts"
+STAGES = ("segments", "plan", "copies", "transcripts", "fit", "tokens", "features", "masks", "teach")
 OF_UNITS = ("tokens", "masks", "teach")
 
 
@@ -234,8 +235,10 @@ def status(root: str) -> Status:
         *_segments(look, folders),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
         *_side(look, "copies", "copies", folders, units, before=False),
+        *_side(look, "transcripts", "transcribe", folders, units, before=False),
         _fit(look, folders.get("fit")),
         _of_units("tokens", folders.get("tokens"), units or (), made),
+        *_side(look, "features", "features", folders, units, before=False),
         *_side(look, "masks", "mask", folders, units, before=True),
         *_side(look, "teach", "teach", folders, units, before=False),
     )

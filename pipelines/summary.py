@@ -31,6 +31,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     if "masks" in value:
         sets = ", ".join(f"{about['views']} {name}" for name, about in value["masks"]["sets"].items())
         console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
+    if "features" in value:
+        console.print(featured(value))
     if "teach" in value:
         console.print(taught(value))
     ledger = value["ledger"]
@@ -63,6 +65,15 @@ def _print_foretold(out: str, console: Console) -> None:
     found = status(out).forecast
     if found is not None and found.rows:
         console.print(table(found))
+
+
+def featured(value: Mapping[str, Any]) -> str:
+    """What a dataset's features of queries are, and what they take."""
+    from pipelines.stages.s65_features import bytes_an_hour
+
+    about = value["features"]
+    held, hour = sum(shard["bytes"] for shard in about["shards"]), bytes_an_hour(about["width"])
+    return f"features of queries: {about['frame_rate']} a second of {about['width']}: {size(held)}; {size(hour)} an hour of queries"
 
 
 def taught(value: Mapping[str, Any]) -> str:

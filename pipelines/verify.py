@@ -1,6 +1,6 @@
 """``verify``: everything a dataset claims, looked at again. Every fault names its file, and its key where one is to blame.
 
-In this order: description, manifest, segments, plan (made again and compared), copies, fitted files, then unit by unit receipt, hashes, index,
+In this order: description, manifest, segments, plan (made again and compared), copies, transcripts, fitted files, then unit by unit receipt, hashes, index,
 keys, samples and splits, the masks beside them, drawn again, and what was taught of these; the sums; what no receipt names; a unit
 through its teacher once more; and a sample of utterances made again from their sound.
 """
@@ -24,8 +24,10 @@ from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, writte
 from pipelines.verify_samples import Owners, UnitChecked, check_unit
 from pipelines.verify_segments import check_segments
 from pipelines.verify_subject import Subject
+from pipelines.verify_transcripts import TranscriptCheck
 
 if TYPE_CHECKING:
+    from pipelines.verify_features import FeaturesCheck
     from pipelines.verify_teach import TeachCheck
 
 __all__ = ["Fault", "Verdict", "verify"]
@@ -59,11 +61,15 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         check_plan(subject, whole, found)
     if subject.recipe.copies is not None:
         check_copies(subject, found)
+    transcripts = _check_transcripts(subject, found, progress)
     with found.guard(subject.folder("fit"), RERUN):
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
     masks, teach = MaskCheck.of(subject, found), _teach_check(subject, found)
+    features = _features_check(subject, found)
     for checked in _checked_units(subject, masks, teach, found, progress):
+        if features is not None:
+            features.check(checked.receipt.unit, checked)
         made.append(checked.receipt)
         drawn.add(written(checked.receipt))
         damaged += [] if checked.sound else written(checked.receipt)
@@ -71,6 +77,16 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         _check_sums(subject, made, found)
         _check_mask_part(subject, masks, found)
     _check_extra(subject, "tokens", made, found)
+    if transcripts is not None:
+        with found.guard(NAME, RESTORE):
+            transcripts.check_part()
+        _check_extra(subject, "transcripts", transcripts.made, found)
+        transcripts.hear_again(reencode)
+    if features is not None:
+        with found.guard(NAME, RESTORE):
+            features.check_part()
+        _check_extra(subject, "features", features.made, found)
+        features.encode_again(reencode)
     if masks is not None:
         masks.tell()
         _check_extra(subject, "masks", masks.made, found)
@@ -82,6 +98,25 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]
     with found.guard(subject.folder("tokens"), RERUN):
         check_again(subject, picks if reencode else [], found, progress)
+
+
+def _check_transcripts(subject: Subject, found: Findings, progress: Progress | None) -> TranscriptCheck | None:
+    """What was heard, unit by unit: the texts of all that follows may come from it."""
+    check, count = TranscriptCheck.of(subject, found), _unit_count(subject)
+    for unit in range(count if check is not None else 0):
+        assert check is not None
+        check.check(unit)
+        if progress:
+            progress("transcripts", unit + 1, count)
+    return check
+
+
+def _features_check(subject: Subject, found: Findings) -> FeaturesCheck | None:
+    if subject.recipe.features is None and "features" not in subject.description:
+        return None
+    from pipelines.verify_features import FeaturesCheck
+
+    return FeaturesCheck.of(subject, found)
 
 
 def _teach_check(subject: Subject, found: Findings) -> TeachCheck | None:

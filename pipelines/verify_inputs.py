@@ -53,10 +53,10 @@ def check_description(subject: Subject, found: Findings) -> bool:
 
 
 def _folders_agree(description: dict[str, Any]) -> bool:
-    """Tokens, and segments, masks and teaching where there are any, lie where ``folders`` says."""
+    """Tokens, and segments, transcripts, features, masks and teaching where there are any, lie where ``folders`` says."""
     parts = {
         "tokens": description["tokens"],
-        **{name: description.get(name) or {} for name in ("segments", "masks", "teach")},
+        **{name: description.get(name) or {} for name in ("segments", "transcripts", "features", "masks", "teach")},
     }
     return all(part.get("folder") == description["folders"].get(stage) for stage, part in parts.items())
 

@@ -18,7 +18,6 @@ from manifests.shards.scan import scan
 from manifests.shards.writer import build_index
 from manifests.splits import split_of
 from manifests.utterance import from_cut
-from pipelines.stages.s30_plan import unit_cuts
 from pipelines.verify_findings import REMAKE, Findings
 from pipelines.verify_inputs import check_files, load_receipt
 from pipelines.verify_subject import Subject
@@ -66,8 +65,9 @@ def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> 
     )
     check_index(subject, "tokens", stem, check_files(subject, "tokens", receipt, found), found)
     cuts: list[dict[str, Any]] = []
-    with found.guard(f"{subject.folder('plan')}", "run the recipe again"):
-        cuts = list(unit_cuts(subject.store("plan"), unit))
+    read = subject.folder("plan") if subject.transcripts is None else f"{subject.folder('transcripts')}/{stem}.tar"
+    with found.guard(read, "run the recipe again"):
+        cuts = list(subject.cuts(unit))
     _check_outcomes(receipt, cuts, where, found)
     with found.guard(f"{folder}/{stem}.tar", REMAKE):
         _check_samples(subject, stem, receipt, cuts, owners, found)
@@ -155,7 +155,14 @@ def _faults_of(subject: Subject, sample: Sample, outcome: Outcome, cut: Mapping[
     if meta.get("split") != split_of(utterance, subject.recipe.split):
         yield f"stands in {meta.get('split')!r}, belongs in {split_of(utterance, subject.recipe.split)!r}"
     if (meta.get("text"), meta.get("speaker")) != (utterance.text, utterance.speaker):
-        yield "its text or speaker is not the manifest's"
+        yield "its text or speaker is not the manifest's, nor its transcript's"
+    heard = {
+        side: value
+        for side, value in (("response", meta.get("heard")), ("query", (meta.get("query") or {}).get("heard")))
+        if value
+    }
+    if heard != dict(utterance.heard):
+        yield "what it says was heard is not what its transcript and the rules give"
     yield from _speech_faults(sample, "speech", codebooks, vocab)
     if "speech" in sample.arrays and len(sample.arrays["speech"]) != meta.get("frames"):
         yield f"has {len(sample.arrays['speech'])} frames, its JSON says {meta.get('frames')}"

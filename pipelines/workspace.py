@@ -20,30 +20,34 @@ CUTS = "cuts"
 class Workspace:
     """An output root and the recipe that fills it.
 
-    codec   version of a codec with weights of its own: where it changes, so do codes
+    codec        version of a codec with weights of its own: where it changes, so do codes
+    recogniser   version of the recogniser that listens, likewise; empty where none does
     """
 
     recipe: Recipe
     root: str
     codec: str = ""
+    recogniser: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
         """With the checksums of the weights and models that the recipe names.
 
-        Raises ``TokenizerError`` and ``ScoreError`` where these are not here, ``RecipeError`` for a rule that takes a reason of the pipeline's.
+        Raises ``TokenizerError``, ``RecogniserError`` and ``ScoreError`` where these are not here, ``RecipeError`` for a rule that takes a reason of the pipeline's.
         """
         check_reasons(recipe.rules)
         if "dnsmos" in recipe.wanted:
             from tokenization.scores.registry import pinned as pinned_scores
 
             recipe = recipe.model_copy(update={"scores": pinned_scores(recipe.scores)})
+        recipe, recogniser = _with_recogniser(_with_encoder(recipe))
         if not isinstance(recipe.speech, CodecSettings):
-            return cls(recipe, root)
+            return cls(recipe, root, recogniser=recogniser)
         from tokenization.registry import open_tokenizer, pinned
 
         tokenizer = open_tokenizer(recipe.speech, device="cpu")  # whoever starts workers with GPUs may have none
-        return cls(recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)}), root, tokenizer.spec.version)
+        known = recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)})
+        return cls(known, root, tokenizer.spec.version, recogniser)
 
     @cached_property
     def store(self) -> Store:
@@ -64,3 +68,26 @@ class Workspace:
     @property
     def is_demo(self) -> bool:
         return isinstance(self.recipe.corpus, Demo)
+
+
+def _with_recogniser(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with the checksum of its recogniser's weights, and the recogniser's version."""
+    settings = recipe.transcribe
+    if settings is None:
+        return recipe, ""
+    from tokenization.recognisers.registry import describe_recogniser, pinned
+
+    spec = describe_recogniser(settings.recogniser)
+    known = settings.model_copy(update={"recogniser": pinned(settings.recogniser, spec)})
+    return recipe.model_copy(update={"transcribe": known}), spec.version
+
+
+def _with_encoder(recipe: Recipe) -> Recipe:
+    """The recipe with the checksum of the encoder that makes features."""
+    if recipe.features is None:
+        return recipe
+    from pipelines.stages.s65_features import described
+    from tokenization.codecs.weights import at_checksum
+
+    known = at_checksum(recipe.features, described(recipe.features)["checksum"])
+    return recipe.model_copy(update={"features": known})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from manifests.settings.base import Settings
@@ -18,6 +17,7 @@ from manifests.settings.codecs import (
 )
 from manifests.settings.speech import GivenSettings, PatchesSettings
 from tokenization.adapter import SpeechTokenizer, TokenizerError
+from tokenization.codecs.weights import at_checksum
 
 S = TypeVar("S", bound=Settings)
 Opener = Callable[[Any, bytes | None], SpeechTokenizer]
@@ -72,9 +72,7 @@ def pinned(settings: S, tokenizer: SpeechTokenizer) -> S:
     """``settings`` that say exactly which weights: by their checksum, and as a place that every process finds."""
     if not isinstance(settings, CodecSettings):
         return settings
-    local = Path(settings.weights).expanduser()
-    place = str(local.resolve()) if local.exists() else settings.weights
-    return settings.model_copy(update={"checksum": tokenizer.spec.checksum, "weights": place})
+    return at_checksum(settings, tokenizer.spec.checksum)
 
 
 def open_tokenizer(settings: Settings, weights: bytes | None = None, device: str | None = None) -> SpeechTokenizer:

@@ -6,23 +6,12 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from manifests.settings.base import Settings
+from manifests.settings.weights import WeightsSettings
 
 
-class CodecSettings(Settings):
-    """What every neural codec is told. ``weights`` enters no fingerprint: where they lie decides nothing, their checksum does."""
+class CodecSettings(WeightsSettings):
+    """What every neural codec is told."""
 
-    weights: str = Field(
-        default="",
-        description="file or folder of the weights, or a repository of the Hugging Face hub such as org/name",
-    )
-    revision: str | None = Field(default=None, description="hub: a commit, so that it cannot change")
-    checksum: str | None = Field(
-        default=None,
-        pattern="^[0-9a-f]{64}$",
-        description="refuse a weights file with another SHA-256; empty: whatever it has is recorded",
-    )
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")
     batch_seconds: float = Field(
         default=0.0, ge=0, description="audio encoded at once; 0: one utterance at a time, the fastest on a CPU"
     )

@@ -10,7 +10,20 @@ from manifests.settings.base import Settings
 from manifests.settings.prices import PriceSettings
 
 # ``clean`` is part of ``tokens`` unless it is given workers of its own: so many for each worker of ``tokens``.
-StageName = Literal["screen", "speak", "ingest", "segments", "copies", "fit", "clean", "tokens", "masks", "teach"]
+StageName = Literal[
+    "screen",
+    "speak",
+    "ingest",
+    "segments",
+    "copies",
+    "transcripts",
+    "fit",
+    "clean",
+    "tokens",
+    "features",
+    "masks",
+    "teach",
+]
 
 
 class StageSettings(Settings):

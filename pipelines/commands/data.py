@@ -19,7 +19,7 @@ def data(
     print_recipe: Annotated[bool, typer.Option("--print-recipe", help="Print the resolved recipe and stop.")] = False,
     report: Annotated[bool, typer.Option(help="Write report/index.html at the end.")] = True,
 ) -> None:
-    """Make a dataset: speak (demo), ingest, cut up long recordings (segment), plan, fit, clean and tokenize, in parallel.
+    """Make a dataset: speak (demo), ingest, cut up (segment), plan, hear (transcribe), fit, clean and tokenize, in parallel.
 
     What is finished is not done again; killed at any point, the same command resumes. Ctrl-C once lets running units
     finish, twice stops at once.

@@ -23,7 +23,7 @@ from pipelines.engine.mapping import Mapper
 from pipelines.inspect import find, originals
 from pipelines.verify_subject import Subject
 from tokenization.adapter import SpeechTokenizer
-from tokenization.recognisers.base import Recogniser
+from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.registry import open_tokenizer
 
 VERSION = 1  # changes whenever the same sound would be heard, or measured, otherwise
@@ -89,7 +89,7 @@ class Listen:
         tokenizer = _tokenizer(self.speech, self.weights, "cpu")
         wave_T = made(sound, tokenizer)
         rate = tokenizer.spec.sample_rate
-        return Heard(EARS[self.ear]().recognise(wave_T, rate), silence(wave_T, rate))
+        return Heard(heard_words(EARS[self.ear](), wave_T, rate), silence(wave_T, rate))
 
 
 def made(sound: Sound, tokenizer: SpeechTokenizer) -> np.ndarray:

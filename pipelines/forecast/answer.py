@@ -52,7 +52,7 @@ class Question:
     rates: tuple[str, ...] = ()
 
 
-UNKNOWN = ("segment", "copies")  # blocks of a recipe whose stages nobody measures yet
+UNKNOWN = ("segment", "copies", "transcribe", "features")  # blocks of a recipe whose stages nobody measures yet
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,17 @@ class Heard:
         return [side for side in (self.response, self.query) if side is not None]
 
 
+def ended(cut: Mapping[str, Any], u: Utterance) -> Outcome | None:
+    """The outcome of an utterance that ends before anybody listens; None where it does not."""
+    if u.fault:
+        return Outcome(u.id, "quarantined", *u.fault)
+    if "filtered" in cut["custom"]:
+        return Outcome(u.id, "filtered", *cut["custom"]["filtered"])
+    if (copied := _copied(u.id, cut["custom"])) is not None:
+        return copied
+    return Outcome(u.id, *u.ended) if u.ended else None
+
+
 @dataclass(frozen=True)
 class Ear:
     """Fetches, decodes, cleans, scores and judges; every fault of an utterance comes back as its outcome."""
@@ -85,24 +96,23 @@ class Ear:
     def hear(self, cut: Mapping[str, Any]) -> Heard | Outcome:
         """The clean sound of a cut, or why there is none."""
         u = from_cut(cut)
-        if u.fault:
-            return Outcome(u.id, "quarantined", *u.fault)
-        if "filtered" in cut["custom"]:
-            return Outcome(u.id, "filtered", *cut["custom"]["filtered"])
-        if (ended := _copied(u.id, cut["custom"]) or self.judge.unheard(u)) is not None:
-            return ended
+        if (outcome := ended(cut, u) or self.judge.unheard(u)) is not None:
+            return outcome
         response = self._side(u.audio, u.start, u.seconds, u.channel, u.text) if u.audio else None
         if isinstance(response, Dropped):
             return Outcome(u.id, response.status, response.reason, response.detail)
         if response is None and u.units is None:
             return Outcome(u.id, "quarantined", "missing_audio", "the corpus names neither sound nor tokens for it")
-        query = (
-            self._side(u.query.audio, 0.0, None, u.query.channel, u.query.text) if u.query and u.query.audio else None
-        )
+        query = self.query(u)
         if isinstance(query, Dropped):
             return Outcome(u.id, query.status, f"query_{query.reason}", f"its query: {query.detail}")
         heard = [side.columns() if side else {} for side in (response, query)]
         return self.judge.heard(u, *heard) or Heard(u, response, query)
+
+    def query(self, u: Utterance) -> Side | Dropped | None:
+        """The clean sound of its query; None where it has none."""
+        q = u.query
+        return self._side(q.audio, 0.0, None, q.channel, q.text) if q and q.audio else None
 
     def _side(
         self, ref: AudioRef, start: float, seconds: float | None, channel: int | None, text: str | None

@@ -77,10 +77,19 @@ REASONS: Mapping[str, str] = {
     "not_a_file": "a folder, pipe or device stands in for the file",
     "no_permission": "this user may not read the file",
     "unreadable_file": "the file cannot be opened",
+    # what a recogniser heard of it
+    "text_mismatch": "its text is not what the recogniser hears",
+    "wrong_language": "it is spoken in another language than the corpus says",
+    "heard_nothing": "the recogniser hears no words in it, and it has no other text",
+    "heard_loop": "the recogniser repeats itself, as it does where it does not understand",
+    "heard_no_speech": "the recogniser thinks that nobody speaks",
+    "heard_unlikely": "the recogniser is not sure of what it hears",
+    "heard_too_fast": "more is heard than can be spoken in its time",
     # the work
     "worker_died": "the process that worked on it died",
     "worker_stalled": "the process that worked on it stood still",
     "encode_failed": "the speech tokenizer cannot encode it",
+    "recognise_failed": "the recogniser cannot hear it",
     "bad_units": "the tokens that came with it are not valid",
 }
 

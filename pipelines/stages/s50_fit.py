@@ -21,7 +21,7 @@ from manifests.utterance import from_cut
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.hearing import Ear, Heard
 from pipelines.stages.judging import Judge
-from pipelines.stages.s30_plan import unit_cuts
+from pipelines.stages.s45_verify_text import said_cuts
 
 VERSION = 1
 CODEBOOK, TEXT = "speech.safetensors", "text.json"
@@ -37,7 +37,13 @@ class FitJob:
     root: str
     recipe: Recipe
     plan_units: tuple[Unit, ...]
+    transcripts: str | None = None
     stage: str = "fit"
+
+    def cuts(self, unit: int) -> Iterator[dict]:
+        """The cuts of a unit, with the texts that tokens are made of."""
+        heard = Store(self.transcripts) if self.transcripts else None
+        return said_cuts(Store(self.plan), heard, self.recipe, unit)
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -105,7 +111,7 @@ class FitWorker:
 
     def _cuts(self) -> Iterator[dict]:
         for unit in self.job.head:
-            yield from unit_cuts(Store(self.job.plan), unit.index)
+            yield from self.job.cuts(unit.index)
 
     def _waves(self, task: Task, outcomes: list[Outcome], beat: Beat, held_out: bool) -> Iterator:
         first, end = task.only or (0, task.unit.count)
@@ -125,13 +131,10 @@ class FitWorker:
         """Texts of the training split, from the whole plan."""
         for unit in self.job.plan_units:
             beat(0)
-            for cut in unit_cuts(Store(self.job.plan), unit.index):
+            for cut in self.job.cuts(unit.index):
                 utterance = from_cut(cut)
-                if (
-                    utterance.fault
-                    or "filtered" in cut["custom"]
-                    or split_of(utterance, self.job.recipe.split) != "train"
-                ):
+                skipped = utterance.fault or utterance.ended or "filtered" in cut["custom"]
+                if skipped or split_of(utterance, self.job.recipe.split) != "train":
                     continue
                 query = utterance.query.text if utterance.query else None
                 yield from (text for text in (utterance.text, query) if text)

@@ -18,8 +18,9 @@ import numpy as np
 from manifests.fingerprint import canonical, draw
 from manifests.keys import key_of
 from manifests.ledger import Outcome
-from manifests.receipt import shard_stem
+from manifests.receipt import read_receipt, shard_stem
 from manifests.recipe import Recipe
+from manifests.settings.transcribe import STAGE as TRANSCRIPTS
 from manifests.shards import npy
 from manifests.shards.writer import pack
 from manifests.splits import split_of
@@ -29,7 +30,8 @@ from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.hearing import Ear, Heard, Side
 from pipelines.stages.judging import Judge
 from pipelines.stages.listeners import Listeners, ear_for
-from pipelines.stages.s30_plan import batches, unit_cuts
+from pipelines.stages.s30_plan import batches
+from pipelines.stages.s45_verify_text import said_cuts
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from tokenization.adapter import SpeechTokenizer, TokenizerError
 from tokenization.parity import Parity, compare
@@ -52,6 +54,7 @@ class TokenizeJob:
     corpus: str
     recipe: Recipe
     units: tuple[Unit, ...]
+    transcripts: str | None = None
     stage: str = "tokens"
 
     def open(self) -> TokenizeWorker:
@@ -105,13 +108,20 @@ class TokenizeWorker:
         tally.parity.require(PARITY_LIMIT, self.tokenizer.spec.name)
         packed = pack(samples[i] for i in sorted(samples))
         stem = shard_stem(task.unit.index)
-        return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, ended, tally.to_json())
+        facts = {**tally.to_json(), **self._beside(task.unit.index)}
+        return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, ended, facts)
+
+    def _beside(self, unit: int) -> dict[str, str]:
+        """The transcripts whose texts these are, by their hash; nothing where nobody listened."""
+        receipt = read_receipt(Store(self.job.transcripts), unit) if self.job.transcripts else None
+        return {TRANSCRIPTS: receipt.files[0].sha256} if receipt else {}
 
     def _tokenized(
         self, task: Task, beat: Beat
     ) -> tuple[dict[int, Outcome], dict[int, tuple[str, dict[str, bytes]]], Tally]:
         """Ends and samples of a unit's utterances, by position."""
-        cuts = list(unit_cuts(Store(self.job.plan), task.unit.index))
+        heard = Store(self.job.transcripts) if self.job.transcripts else None
+        cuts = list(said_cuts(Store(self.job.plan), heard, self.job.recipe, task.unit.index))
         seconds = [cut["duration"] for cut in cuts]
         first, end = task.only or (0, len(cuts))
         outcomes: dict[int, Outcome] = {}
@@ -258,11 +268,13 @@ class TokenizeWorker:
             "scores": dict(response.scores) or None if response else None,
             "source": source.to_json() if source else None,
             "extra": dict(u.extra) or None,
+            "heard": u.heard.get("response"),
         }  # fmt: skip
         if u.query is not None:
             value["query"] = {
                 "text": u.query.text, "speaker": u.query.speaker, "duration": query.facts.seconds_out if query else None,
                 "audio": query.facts.to_json() if query else None, "source": u.query.audio.to_json() if u.query.audio else None,
+                **({"heard": u.heard["query"]} if "query" in u.heard else {}),
             }  # fmt: skip
             if query is not None and query.scores:
                 value["query"]["scores"] = dict(query.scores)

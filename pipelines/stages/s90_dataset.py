@@ -90,6 +90,15 @@ def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]])
     return {"folder": folder, "block": settings.block, "seed": settings.seed, "sets": sets, "shards": shards}
 
 
+def transcript_part(store: Store, folder: str, units: int) -> dict[str, Any]:
+    """How ``dataset.json`` tells of transcripts: who listened, and the side shards, which lie beside the plan. Raises :class:`Unbalanced`."""
+    made = list(receipts(store, units))
+    if len(made) != units:
+        raise Unbalanced(f"{folder}: {units - len(made)} receipts are missing")
+    who = made[0].facts["recogniser"] if made else None
+    return {"folder": folder, "recogniser": who, "shards": [shard_entry(r) for r in made]}
+
+
 def publish(out: Store, description: dict[str, Any]) -> bool:
     """Write ``dataset.json`` unless it stands there already; True when it was written."""
     data = pretty(description)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipelines.voice.errors import SpeakError
 from pipelines.voice.voice import Voice
 from tests.pipelines.test_cli import refused
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
+from tokenization.recognisers.base import RecogniserSpec, Transcript
 
 QUIET = Console(quiet=True)
 
@@ -35,9 +37,11 @@ class Parrot:
 
     asked = 0
 
-    def recognise(self, wave_T: np.ndarray, sample_rate: int) -> str:
-        Parrot.asked += 1
-        return f"speaker 3 says line {len(wave_T) // 4000}" if len(wave_T) > 2000 else ""
+    spec = RecogniserSpec("parrot", "1", "")
+
+    def recognise(self, waves: Sequence[np.ndarray]) -> list[Transcript]:
+        Parrot.asked += len(waves)
+        return [Transcript(f"speaker 3 says line {len(w) // 4000}" if len(w) > 2000 else "") for w in waves]
 
 
 @pytest.fixture(autouse=True)

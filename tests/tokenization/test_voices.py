@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from manifests.demo.grammar import Side
 from manifests.demo.script import Prosody, script_line
 from tokenization import voices
-from tokenization.recognisers.base import Recogniser
+from tokenization.recognisers.base import Recogniser, RecogniserSpec, Transcript
 from tokenization.voices import ENGINES, VoiceError, choose_engine, engine_versions
 from tokenization.voices.base import Engine, Speaker, say_phrases, trim
 from tokenization.voices.cast import cast_of, personas_of
@@ -217,8 +217,10 @@ def test_a_cast_without_voices_is_told() -> None:
 class Deaf:
     """Hears nothing."""
 
-    def recognise(self, wave_T: np.ndarray, sample_rate: int) -> str:
-        return ""
+    spec = RecogniserSpec("deaf", "1", "")
+
+    def recognise(self, waves: Sequence[np.ndarray]) -> list[Transcript]:
+        return [Transcript("") for _ in waves]
 
 
 def test_a_voice_that_is_not_understood_is_dropped_with_the_reason(engine: Engine) -> None:

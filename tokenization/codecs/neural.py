@@ -52,7 +52,7 @@ class NeuralTokenizer:
 
         sounds = [checked_wave(wave_T) for wave_T in waves]
         heard = [torch.from_numpy(wave_T).to(self.device) for wave_T in sounds if len(wave_T)]
-        with _computing():
+        with computing():
             made = iter(self.network.encode(heard) if heard else [])
         silent = np.zeros((0, self.spec.codebooks), np.uint16)
         return [checked_codes(next(made).cpu().numpy(), self.spec) if len(wave_T) else silent for wave_T in sounds]
@@ -65,7 +65,7 @@ class NeuralTokenizer:
             raise TokenizerError(f"codes of {self.spec.name} cannot be turned to sound here: it has no decoder")
         if not len(codes):
             return np.zeros(0, np.float32)
-        with _computing():
+        with computing():
             wave_T = self.network.decode(torch.from_numpy(codes.astype(np.int64)).to(self.device))
         return np.ascontiguousarray(wave_T.cpu().numpy(), dtype=np.float32)
 
@@ -75,7 +75,8 @@ class NeuralTokenizer:
 
 
 @contextmanager
-def _computing() -> Iterator[None]:
+def computing() -> Iterator[None]:
+    """One thread, and nothing kept for gradients: sums do not depend on how many cores there are."""
     import torch
 
     threads = torch.get_num_threads()
@@ -87,13 +88,13 @@ def _computing() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def chosen_device(device: str) -> str:
-    """``device`` as the recipe says it. Raises :class:`TokenizerError` where it is not there."""
+def chosen_device(device: str, block: str = "speech") -> str:
+    """``device`` as a block of the recipe says it. Raises :class:`TokenizerError` where it is not there."""
     import torch
 
     if device != "cpu" and not torch.cuda.is_available():
         raise TokenizerError(
-            f"speech.device is {device!r}, but PyTorch sees no GPU here: set it to cpu, or give workers one (run.gpus_per_worker=1)"
+            f"{block}.device is {device!r}, but PyTorch sees no GPU here: set it to cpu, or give workers one (run.gpus_per_worker=1)"
         )
     return device
 

@@ -1,4 +1,4 @@
-"""Where a codec's weights lie: a file, a folder, or a repository of the Hugging Face hub; and what their SHA-256 is.
+"""Where weights of one's own lie, a codec's or a recogniser's: a file, a folder, or a repository of the Hugging Face hub; and what their SHA-256 is.
 
 The checksum is that of the one file that holds the weights: what ``sha256sum`` prints and the hub shows.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from manifests.settings.codecs import CodecSettings
+from manifests.settings.weights import WeightsSettings
 from tokenization.adapter import TokenizerError
 
 CONFIG, SAFETENSORS = "config.json", "model.safetensors"
+S = TypeVar("S", bound=WeightsSettings)
 REPOSITORY = re.compile(r"^\w[\w.-]*/\w[\w.-]*$")
 
 
@@ -30,8 +33,17 @@ class Found:
         return self.weights.parent
 
 
-def find(settings: CodecSettings, name: str, files: tuple[str, ...] = (CONFIG, SAFETENSORS)) -> Found:
+def find(
+    settings: WeightsSettings,
+    name: str,
+    files: tuple[str, ...] = (CONFIG, SAFETENSORS),
+    block: str = "speech",
+    also: tuple[str, ...] = (),
+) -> Found:
     """The weights that ``settings`` name; ``files`` are wanted of a folder or repository, the weights last.
+
+    block   of the recipe, where the settings stand
+    also    patterns of files that are taken from a repository where it has them
 
     The hub is asked only for what is not in its cache, and not at all under ``HF_HUB_OFFLINE=1``. Raises
     :class:`TokenizerError` where they are not there, or have another checksum than the recipe says.
@@ -39,36 +51,43 @@ def find(settings: CodecSettings, name: str, files: tuple[str, ...] = (CONFIG, S
     place = settings.weights
     if not place:
         raise TokenizerError(
-            f"speech.weights: where are the weights of {name!r}? give a file or folder, or a repository of the hub"
+            f"{block}.weights: where are the weights of {name!r}? give a file or folder, or a repository of the hub"
         )
     path = Path(place).expanduser()
     if path.is_file():
         found = Found(path, None, sha256_of(path))
     elif path.is_dir():
-        found = _of_folder(path, files, place)
+        found = _of_folder(path, files, place, block)
     elif REPOSITORY.match(place):
-        found = _of_folder(_downloaded(settings, files), files, place)
+        found = _of_folder(_downloaded(settings, [*files, *also], block), files, place, block)
     else:
         raise TokenizerError(
-            f"speech.weights: {place} is no file or folder here, nor the name of a repository (org/name)"
+            f"{block}.weights: {place} is no file or folder here, nor the name of a repository (org/name)"
         )
     if settings.checksum not in (None, found.checksum):
         raise TokenizerError(
-            f"speech.weights: {found.weights} has SHA-256 {found.checksum}, the recipe (speech.checksum) says "
-            f"{settings.checksum}: other weights give other codes"
+            f"{block}.weights: {found.weights} has SHA-256 {found.checksum}, the recipe ({block}.checksum) says "
+            f"{settings.checksum}: other weights give other {'codes' if block == 'speech' else 'words'}"
         )
     return found
 
 
-def _of_folder(folder: Path, files: tuple[str, ...], place: str) -> Found:
+def at_checksum(settings: S, checksum: str) -> S:
+    """``settings`` that say exactly which weights: by their checksum, and as a place that every process finds."""
+    local = Path(settings.weights).expanduser()
+    place = str(local.resolve()) if local.exists() else settings.weights
+    return settings.model_copy(update={"checksum": checksum, "weights": place})
+
+
+def _of_folder(folder: Path, files: tuple[str, ...], place: str, block: str) -> Found:
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
-        raise TokenizerError(f"speech.weights: {place} has no {' and no '.join(missing)}")
+        raise TokenizerError(f"{block}.weights: {place} has no {' and no '.join(missing)}")
     weights = folder / files[-1]
     return Found(weights, folder / CONFIG if CONFIG in files else None, sha256_of(weights))
 
 
-def _downloaded(settings: CodecSettings, files: tuple[str, ...]) -> Path:
+def _downloaded(settings: WeightsSettings, files: Sequence[str], block: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -76,7 +95,7 @@ def _downloaded(settings: CodecSettings, files: tuple[str, ...]) -> Path:
     except Exception as error:  # the library's network, cache and permission errors share no base
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TokenizerError(
-            f"speech.weights: {settings.weights} is no file or folder here, and the hub does not give it ({reason}): "
+            f"{block}.weights: {settings.weights} is no file or folder here, and the hub does not give it ({reason}): "
             "check the name and the network, or download it and give its folder"
         ) from error
 

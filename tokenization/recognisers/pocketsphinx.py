@@ -7,25 +7,42 @@ the wheel's language model listens openly.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from importlib.metadata import version
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from manifests.settings.recognisers import PocketsphinxSettings
+from tokenization.adapter import Wave, checked_wave
+from tokenization.recognisers.base import RATE, RecogniserSpec, Transcript, compression
+
+VERSION = "1"
 ALTERNATIVE = re.compile(r"\(\d+\)$")  # marks a second pronunciation of a word
+
+
+def described(settings: PocketsphinxSettings) -> RecogniserSpec:
+    """What it is. Its model comes with the package, and so goes by its version."""
+    return RecogniserSpec(settings.name, f"{VERSION}-{version('pocketsphinx')}", "", language="en")
+
+
+def opened(settings: PocketsphinxSettings) -> PocketsphinxRecogniser:
+    """It listens openly."""
+    return PocketsphinxRecogniser()
 
 
 class PocketsphinxRecogniser:
     """One decoder; each utterance starts from the same state.
 
-    The cepstral mean is taken over the utterance (``cmn="batch"``): the running mean of the default carries over
-    from one utterance to the next.
+    The cepstral mean is taken over the utterance (``cmn="batch"``), and its front end begins anew with each: both would else carry over
+    from one utterance to the next. It has no figure for how sure it is that could be held against others.
     """
 
     def __init__(self, grammar: str | None = None) -> None:
         """*grammar* is JSGF text whose public rules may be spoken; None listens openly."""
         from pocketsphinx import Decoder
 
-        config = {"samprate": SAMPLE_RATE, "cmn": "batch", "loglevel": "FATAL"}
+        self.spec = described(PocketsphinxSettings())
+        config = {"samprate": RATE, "cmn": "batch", "loglevel": "FATAL"}
         if grammar is None:
             self._decoder = Decoder(**config)
             return
@@ -34,33 +51,25 @@ class PocketsphinxRecogniser:
         self._decoder.add_jsgf_string("grammar", _one_entry(grammar))
         self._decoder.activate_search("grammar")
 
-    def recognise(self, wave_T: np.ndarray, sample_rate: int) -> str:
-        """The words heard; empty where none were."""
-        samples_T = as_int16(wave_T, sample_rate)
+    def recognise(self, waves: Sequence[Wave]) -> list[Transcript]:
+        """What is heard in each wave; no words where there were none."""
+        return [self._heard(as_int16(checked_wave(wave_T))) for wave_T in waves]
+
+    def _heard(self, samples_T: np.ndarray) -> Transcript:
         if not len(samples_T):  # the decoder cannot take an empty buffer
-            return ""
+            return Transcript("")
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(samples_T.tobytes(), full_utt=True)
         self._decoder.end_utt()
         heard = self._decoder.hyp()
-        return "" if heard is None else " ".join(ALTERNATIVE.sub("", word) for word in heard.hypstr.split())
+        text = "" if heard is None else " ".join(ALTERNATIVE.sub("", word) for word in heard.hypstr.split())
+        return Transcript(text, compression=compression(text))
 
 
-def as_int16(wave_T: np.ndarray, sample_rate: int) -> np.ndarray:
-    """*wave_T* (int16, or float in [-1, 1]) as int16 at 16 kHz; ValueError where it is not one channel of sound."""
-    if wave_T.ndim != 1:
-        raise ValueError(
-            f"recogniser: one channel is expected, not an array of shape {wave_T.shape}; mix it down first"
-        )
-    if wave_T.dtype == np.int16 and sample_rate == SAMPLE_RATE:
-        return wave_T
-    scale = 1 / 32768 if wave_T.dtype == np.int16 else 1.0
-    float_T = wave_T.astype(np.float32) * np.float32(scale)
-    if sample_rate != SAMPLE_RATE:
-        import soxr
-
-        float_T = soxr.resample(float_T, sample_rate, SAMPLE_RATE)
-    return np.clip(np.rint(float_T * 32768), -32768, 32767).astype(np.int16)
+def as_int16(wave_T: Wave) -> np.ndarray:
+    """A wave in [-1, 1] as int16 samples."""
+    return np.clip(np.rint(wave_T * 32768), -32768, 32767).astype(np.int16)
 
 
 def _one_entry(grammar: str) -> str:

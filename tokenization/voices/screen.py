@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from manifests.demo.draws import Draws
 from manifests.demo.grammar import SIDES, Side, dialogue, jsgf, words_only
 from manifests.demo.script import Line, Manner, persona_line
-from tokenization.recognisers.base import Recogniser
+from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 from tokenization.recognisers.score import WordErrors, wer
 from tokenization.voices.base import Engine, Speaker, Voice
@@ -94,7 +94,7 @@ def _screened(
 ) -> Screened:
     heard = []
     for prompt, line in zip(sentences, rehearsal(voice, manner, sentences), strict=True):
-        heard.append(recognisers[prompt.side].recognise(*speaker.say(line.text, line.voice, line.prosody)))
+        heard.append(heard_words(recognisers[prompt.side], *speaker.say(line.text, line.voice, line.prosody)))
     found = wer([words_only(prompt.text) for prompt in sentences], heard)
     kept = found.rate <= max_wer
     return Screened(voice, found.rate, found.empty, len(sentences), kept, _why(found, max_wer, kept))
