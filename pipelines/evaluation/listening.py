@@ -26,7 +26,7 @@ from tokenization.adapter import SpeechTokenizer
 from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.registry import open_tokenizer
 
-VERSION = 1  # changes whenever the same sound would be heard, or measured, otherwise
+VERSION = 2  # changes whenever the same sound would be heard, or measured, otherwise
 CHUNK = 8  # sounds a task
 FRAME = 0.02  # seconds that are silent or not, as a whole
 SILENT_DB, NOTHING_DB = -40.0, -60.0  # silent: below the loudest frame; or below full scale
@@ -54,7 +54,7 @@ def _grammar() -> Recogniser:
     from manifests.demo.grammar import jsgf
     from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 
-    return PocketsphinxRecogniser(jsgf("response"))
+    return PocketsphinxRecogniser(jsgf("response"), patient=True)
 
 
 def _open() -> Recogniser:

@@ -69,6 +69,19 @@ def test_a_float_wave_and_another_rate_are_heard_the_same(
     assert heard_words(judge, soxr.resample(float_T, 16_000, 22_050), 22_050) == text
 
 
+def test_a_patient_one_hears_sentences_that_the_usual_one_gives_up(
+    judge: PocketsphinxRecogniser, spoken: list[tuple[str, np.ndarray]]
+) -> None:
+    patient = PocketsphinxRecogniser(jsgf(), patient=True)
+    noisy = [(text, _noisy(wave_T, share)) for text, wave_T in spoken for share in (0.2, 0.3, 0.4)]
+    usual, found = ([heard_words(ear, wave_T, 16_000) for _, wave_T in noisy] for ear in (judge, patient))
+    texts = [text for text, _ in noisy]
+    assert "" in usual
+    assert all(found)
+    assert all(heard == text for text, heard, before in zip(texts, found, usual, strict=True) if before == text)
+    assert wer(texts, found).rate < wer(texts, usual).rate
+
+
 def test_noise_silence_and_speech_backwards_are_not_taken_for_the_sentence(
     judge: PocketsphinxRecogniser, spoken: list[tuple[str, np.ndarray]]
 ) -> None:
@@ -167,7 +180,7 @@ def test_a_level_outside_0_to_1_is_refused() -> None:
         wer(["a"], ["a"]).interval(level=95)
 
 
-def _noisy(wave_T: np.ndarray) -> np.ndarray:
-    """Speech at some 5 dB: hard enough that any state carried over would show."""
-    noise_T = np.random.default_rng(len(wave_T)).normal(0, wave_T.std() * 0.55, len(wave_T))
+def _noisy(wave_T: np.ndarray, share: float = 0.55) -> np.ndarray:
+    """Speech with so much noise, by its own level: at some 5 dB hard enough that any state carried over would show."""
+    noise_T = np.random.default_rng(len(wave_T)).normal(0, wave_T.std() * share, len(wave_T))
     return np.clip(wave_T + noise_T, -32768, 32767).astype(np.int16)

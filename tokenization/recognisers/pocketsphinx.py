@@ -17,6 +17,7 @@ from tokenization.adapter import Wave, checked_wave
 from tokenization.recognisers.base import RATE, RecogniserSpec, Transcript, compression
 
 VERSION = "1"
+PATIENT = {"beam": 1e-120, "pbeam": 1e-120, "wbeam": 1e-100}  # usually 1e-48, 1e-48 and 7e-29
 ALTERNATIVE = re.compile(r"\(\d+\)$")  # marks a second pronunciation of a word
 
 
@@ -37,12 +38,16 @@ class PocketsphinxRecogniser:
     from one utterance to the next. It has no figure for how sure it is that could be held against others.
     """
 
-    def __init__(self, grammar: str | None = None) -> None:
-        """*grammar* is JSGF text whose public rules may be spoken; None listens openly."""
+    def __init__(self, grammar: str | None = None, patient: bool = False) -> None:
+        """*grammar* is JSGF text whose public rules may be spoken; None listens openly.
+
+        The usual search drops what looks unlikely midway, and where that was the sentence it hears nothing at all. A *patient* one keeps it, for a third more time: the best
+        sentence is found, however badly a part of it is said. Then no sound is nothing: noise is some sentence too.
+        """
         from pocketsphinx import Decoder
 
         self.spec = described(PocketsphinxSettings())
-        config = {"samprate": RATE, "cmn": "batch", "loglevel": "FATAL"}
+        config = {"samprate": RATE, "cmn": "batch", "loglevel": "FATAL", **(PATIENT if patient else {})}
         if grammar is None:
             self._decoder = Decoder(**config)
             return
