@@ -48,6 +48,7 @@ USUAL = replace(
     CALM, slow=0.02, worker_life=50 * HOUR, node_life=24 * HOUR, hang=1e-4, error=1e-3, driver_life=12 * HOUR
 )
 ROUGH = replace(CALM, slow=0.05, worker_life=5 * HOUR, node_life=3 * HOUR, hang=1e-3, error=1e-2, driver_life=HOUR)
+DRIVER = replace(CALM, spread=0.0, start=0.1)  # nothing but the driver is in the way
 WEATHERS = {
     "calm": (CALM, 0.0),
     "usual": (USUAL, 1e-3),
@@ -93,7 +94,7 @@ COLUMNS = (
 
 def run(weather: str, workers: int, units: int, seconds: float, seed: int = 0) -> Run:
     """Simulate, then count what is there. Raises AssertionError where anything is lost, done twice or wrongly blamed."""
-    rates, share = WEATHERS[weather]
+    rates, share = WEATHERS.get(weather, (DRIVER, 0.0))
     rates = replace(rates, unit=seconds, hang=rates.hang * seconds / USUALLY)
     draw, share = random.Random(seed), share * seconds / USUALLY
     poison = frozenset((k, draw.randrange(UTTERANCES)) for k in range(units) if draw.random() < share)
@@ -142,11 +143,14 @@ def chart(path: Path, scaled: Sequence[Run], sized: Sequence[Run]) -> None:
             axes.plot(
                 *zip(*points, strict=True), color=f"C{number}", marker="o", markersize=3.5, linewidth=1.2, label=weather
             )
+        ticks = sorted({getattr(r, across) for r in runs})
         axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1.02)
-    left.set(xlabel="workers, the same units for each", ylabel="efficiency")
-    right.set(xlabel=f"seconds that a unit takes, {max(r.workers for r in sized):,} workers, the same corpus")
+    left.set(xlabel="workers; as many units for each", ylabel="efficiency")
+    right.set(xlabel=f"seconds that a unit takes; {max(r.workers for r in sized):,} workers, one corpus")
     left.legend(frameon=False, loc="lower left")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
@@ -260,8 +264,8 @@ def main() -> None:
         for s in arguments.unit_seconds
     ]
     table(f"{arguments.hours:,.0f} hours in units of other lengths", sized, console)
-    short = [run("calm", most, most * max(arguments.units_per_worker // 4, 1), s) for s in arguments.short]
-    table("Units so short that the driver has no time between them", short, console)
+    short = [run("driver", most, most * max(arguments.units_per_worker // 4, 1), s) for s in arguments.short]
+    table("Units so short that they wait for the driver: nothing fails, nothing starts", short, console)
     if arguments.chart:
         chart(arguments.chart, scaled, sized)
 

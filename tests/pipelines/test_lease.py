@@ -157,6 +157,16 @@ def test_a_unit_that_dies_once_by_chance_is_just_tried_again(attempts: int) -> N
     assert leases.done == 1
 
 
+def test_a_unit_that_killed_its_worker_is_next_so_that_its_search_does_not_end_the_run() -> None:
+    leases = Leases.over([Unit(k, 4, 1.0) for k in range(5)], 2, 0)
+    first = leases.next()
+    assert first is not None
+    leases.died(first, DIED)
+    again = leases.next()
+    assert again is not None
+    assert (again.unit, again.attempt) == (first.unit, 2)
+
+
 def test_a_unit_that_always_dies_without_a_culprit_is_given_up_and_the_others_are_done() -> None:
     leases, deaths = Leases.over([Unit(0, 4, 1.0), Unit(1, 4, 1.0)], 2, 0), 0
     while leases.unfinished:
