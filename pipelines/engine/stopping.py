@@ -23,6 +23,7 @@ class Stopping:
 
     def __init__(self, drain_seconds: float) -> None:
         self.asked, self._drain, self._since = 0, drain_seconds, 0.0
+        self._signalled = False
         self._before: dict[int, Any] = {}
 
     def ask(self) -> None:
@@ -39,6 +40,7 @@ class Stopping:
         return self.asked > 1 or (self.draining and time.monotonic() - self._since > self._drain)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = True
         self.ask()
 
     def __enter__(self) -> Self:
@@ -50,5 +52,8 @@ class Stopping:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        for (
+            number,
+            before,
+        ) in self._before.items():  # one that is about to say how it ended is not cut short by a late second signal
+            signal.signal(number, signal.SIG_IGN if self._signalled else before)

@@ -1,0 +1,42 @@
+"""Signals: the first asks to drain, the second to stop, and none cuts short a process that is about to say how it ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "import os, signal; from pipelines.engine.stopping import Stopping; stop = lambda: os.kill(os.getpid(), signal.{sent}); "
+
+
+def said(code: str, sent: str) -> tuple[int, str]:
+    """Exit code and output of a process that runs ``code``, in which ``stop()`` is a signal to itself."""
+    command = [sys.executable, "-c", HEAD.format(sent=sent) + code]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_once_drains_and_twice_stops(sent: str) -> None:
+    code = "s = Stopping(60).__enter__(); stop(); print(s.draining, s.now); stop(); print(s.draining, s.now)"
+    assert said(code, sent) == (0, "True False\nTrue True")
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_a_second_signal_that_comes_late_takes_nobody_s_last_words(sent: str) -> None:
+    code = "exec('with Stopping(60): stop()'); stop(); print('run again to resume')"
+    assert said(code, sent) == (0, "run again to resume")
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_where_nobody_asked_to_stop_signals_do_afterwards_what_they_did_before(sent: str) -> None:
+    code = "exec('with Stopping(60): pass'); stop(); print('still here')"
+    found, output = said(code, sent)
+    assert found != 0
+    assert output == ""
