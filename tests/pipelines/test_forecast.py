@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from manifests.receipt import Receipt
+from manifests.receipt_index import Brief
 from manifests.recipe import Recipe, RecipeError, parse
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
@@ -140,7 +141,7 @@ def test_the_start_of_ray_is_told_apart_and_a_run_in_two_goes_is_summed(tmp_path
         {"time": 2090.0, "event": "run_ended", "took_seconds": 1.0, "did": {"tokens": 0}},
     ]  # fmt: skip
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"cut off')
-    made = [Receipt("tokens", 0, (), (), {}, {"started": 1020.0, "seconds": 30.0})]
+    made = [Brief.of(0, Receipt("tokens", 0, (), (), {}, {"started": 1020.0, "seconds": 30.0}))]
     found = compared(Store(str(tmp_path)), [Stage("tokens", made, 1), Stage("masks", [], 1)], planned=5)
     assert found is not None
     took = {row.stage: (row.seconds.foretold, row.seconds.took) for row in found.rows}

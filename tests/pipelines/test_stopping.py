@@ -40,3 +40,28 @@ def test_where_nobody_asked_to_stop_signals_do_afterwards_what_they_did_before(s
     found, output = said(code, sent)
     assert found != 0
     assert output == ""
+
+
+def test_a_signal_while_ray_starts_asks_to_drain_like_any_other() -> None:
+    code = """
+import sys, ray, ray._private.utils
+from manifests.settings.run import RunSettings
+from pipelines.cluster import Cluster
+def init(**_):
+    ray._private.utils.set_sigterm_handler(lambda *_: sys.exit(15))  # as the real one does
+    stop()
+ray.init = init
+with Stopping(60) as s:
+    Cluster(RunSettings()).start()
+    print(s.draining)
+"""
+    assert said(f"exec({code!r})", "SIGTERM") == (0, "True")
+
+
+def test_what_ray_does_on_a_signal_it_sets_where_that_test_looks_for_it() -> None:
+    import inspect
+
+    from ray._private import node, worker
+
+    assert "set_sigterm_handler(sigterm_handler)" in inspect.getsource(worker.init)
+    assert "set_sigterm_handler(sigterm_handler)" in inspect.getsource(node.Node._register_shutdown_hooks)
