@@ -94,14 +94,24 @@ def _own_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    from ray._private import utils  # there is no other way to keep Ray from it
+    from ray._private import utils, worker  # there is no other way to keep Ray from it
 
-    before, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
+    before, theirs, connect = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler, worker.connect
+
+    def quietly(*args: Any, **options: Any) -> Any:
+        """Connecting puts a handler of its own under Python's, which ends the process: a signal waits until that is undone."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return connect(*args, **options)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    utils.set_sigterm_handler, worker.connect = lambda handler: None, quietly
     try:
         yield
     finally:
-        utils.set_sigterm_handler = theirs
+        utils.set_sigterm_handler, worker.connect = theirs, connect
         signal.signal(signal.SIGTERM, before)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = "import os, signal; from pipelines.engine.stopping import Stopping; stop = lambda: os.kill(os.getpid(), signal.{sent}); "
+HEAD = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipelines.engine.stopping import Stopping; stop = lambda: os.kill(os.getpid(), signal.{sent}); "
 
 
 def said(code: str, sent: str) -> tuple[int, str]:
@@ -44,18 +44,23 @@ def test_where_nobody_asked_to_stop_signals_do_afterwards_what_they_did_before(s
 
 def test_a_signal_while_ray_starts_asks_to_drain_like_any_other() -> None:
     code = """
-import sys, ray, ray._private.utils
+import sys, ray, ray._private.utils, ray._private.worker
 from manifests.settings.run import RunSettings
 from pipelines.cluster import Cluster
+def connect():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray's library does below Python
+    stop()
+ray._private.worker.connect = connect
 def init(**_):
     ray._private.utils.set_sigterm_handler(lambda *_: sys.exit(15))  # as the real one does
     stop()
+    ray._private.worker.connect()
 ray.init = init
 with Stopping(60) as s:
     Cluster(RunSettings()).start()
-    print(s.draining)
+    print(s.asked)
 """
-    assert said(f"exec({code!r})", "SIGTERM") == (0, "True")
+    assert said(f"exec({code!r})", "SIGTERM") == (0, "2")
 
 
 def test_what_ray_does_on_a_signal_it_sets_where_that_test_looks_for_it() -> None:
@@ -63,5 +68,6 @@ def test_what_ray_does_on_a_signal_it_sets_where_that_test_looks_for_it() -> Non
 
     from ray._private import node, worker
 
-    assert "set_sigterm_handler(sigterm_handler)" in inspect.getsource(worker.init)
+    assert "ray._private.utils.set_sigterm_handler(sigterm_handler)" in inspect.getsource(worker.init)
+    assert "    connect(\n" in inspect.getsource(worker.init)
     assert "set_sigterm_handler(sigterm_handler)" in inspect.getsource(node.Node._register_shutdown_hooks)
