@@ -17,8 +17,8 @@ from manifests.shards.reader import Sample, Shard
 from pipelines.stages.s30_plan import unit_cuts
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.verify_findings import REMAKE, Findings
-from pipelines.verify_inputs import RESTORE, check_files, load_receipt
-from pipelines.verify_samples import LEDGER, UnitChecked, check_index, check_keys
+from pipelines.verify_inputs import RESTORE
+from pipelines.verify_samples import LEDGER, UnitChecked, check_keys, check_shard
 from pipelines.verify_subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 from tokenization.recognisers.base import RecogniserError
@@ -51,14 +51,12 @@ class FeaturesCheck:
 
     def check(self, unit: int, tokens: UnitChecked | None) -> None:
         """All checks of one side shard, beside a token shard that was checked before."""
-        receipt = load_receipt(self.subject, STAGE, unit, self.found)
-        if receipt is None:
+        checked = check_shard(self.subject, STAGE, unit, self.found)
+        if checked is None:
             return
+        receipt = checked.receipt
         self.made.append(receipt)
         stem, where = shard_stem(unit), f"{self.folder}/{receipt_name(unit)}"
-        names = [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"]
-        self.found.require(names, where, "does not name its shard and index", LEDGER)
-        check_index(self.subject, STAGE, stem, check_files(self.subject, STAGE, receipt, self.found), self.found)
         if tokens is not None:
             beside = receipt.facts.get("beside") == tokens.receipt.files[0].sha256
             same = beside and receipt.outcomes == tokens.receipt.outcomes

@@ -18,8 +18,7 @@ from manifests.shards import npy
 from manifests.shards.reader import Sample, Shard
 from pipelines.stages.s70_mask import Tally, draw_masks
 from pipelines.verify_findings import REMAKE, RERUN, Findings
-from pipelines.verify_inputs import check_files, load_receipt
-from pipelines.verify_samples import LEDGER, UnitChecked, check_index, check_keys
+from pipelines.verify_samples import LEDGER, UnitChecked, check_keys, check_shard
 from pipelines.verify_subject import Subject
 from training.noise.grid import Grid
 from training.noise.packing import PackedError, unpack
@@ -60,18 +59,15 @@ class MaskCheck:
         """All checks of one side shard, beside a token shard that was checked before."""
         folder, stem = self.subject.folder("masks"), shard_stem(unit)
         where = f"{folder}/{receipt_name(unit)}"
-        receipt = load_receipt(self.subject, "masks", unit, self.found)
-        if receipt is None:
+        checked = check_shard(self.subject, "masks", unit, self.found)
+        if checked is None:
             return
+        receipt = checked.receipt
         self.made.append(receipt)
-        names = [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"]
-        self.found.require(names, where, "does not name its shard and index", LEDGER)
-        damaged = check_files(self.subject, "masks", receipt, self.found)
-        check_index(self.subject, "masks", stem, damaged, self.found)
         if tokens is not None:
             self._check_beside(receipt, tokens.receipt, where)
         with self.found.guard(f"{folder}/{stem}.tar", REMAKE):
-            self._check_samples(unit, receipt, tokens, bool(damaged))
+            self._check_samples(unit, receipt, tokens, bool(checked.damaged))
 
     def _check_beside(self, receipt: Receipt, tokens: Receipt, where: str) -> None:
         """The receipt names the token shard it lies beside, and ends every utterance as that one's does."""

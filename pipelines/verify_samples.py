@@ -49,27 +49,40 @@ class UnitChecked:
     sound: bool
 
 
-def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> UnitChecked | None:
-    """All checks of one unit. None where it has no readable receipt."""
-    receipt = load_receipt(subject, "tokens", unit, found)
+@dataclass(frozen=True)
+class ShardChecked:
+    """The receipt of a unit's shard that could be read, and which of its files are damaged."""
+
+    receipt: Receipt
+    damaged: list[str]
+
+
+def check_shard(subject: Subject, stage: str, unit: int, found: Findings) -> ShardChecked | None:
+    """Receipt, files and index of a shard of any stage, whatever its samples are. None where there is no readable receipt."""
+    receipt = load_receipt(subject, stage, unit, found)
     if receipt is None:
         return None
+    stem, where = shard_stem(unit), f"{subject.folder(stage)}/{receipt_name(unit)}"
+    names = [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"]
+    found.require(names, where, "does not name its shard and index", LEDGER)
+    damaged = check_files(subject, stage, receipt, found)
+    check_index(subject, stage, stem, damaged, found)
+    return ShardChecked(receipt, damaged)
+
+
+def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> UnitChecked | None:
+    """All checks of one unit. None where it has no readable receipt."""
     before = len(found.faults)
-    folder, stem = subject.folder("tokens"), shard_stem(unit)
-    where = f"{folder}/{receipt_name(unit)}"
-    found.require(
-        [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"],
-        where,
-        "does not name its shard and index",
-        LEDGER,
-    )
-    check_index(subject, "tokens", stem, check_files(subject, "tokens", receipt, found), found)
-    cuts: list[dict[str, Any]] = []
-    read = subject.folder("plan") if subject.transcripts is None else f"{subject.folder('transcripts')}/{stem}.tar"
+    checked = check_shard(subject, "tokens", unit, found)
+    if checked is None:
+        return None
+    receipt, stem, cuts = checked.receipt, shard_stem(unit), list[dict[str, Any]]()
+    plan = subject.folder("copies" if subject.recipe.copies else "plan")
+    read = plan if subject.transcripts is None else f"{subject.folder('transcripts')}/{stem}.tar"
     with found.guard(read, "run the recipe again"):
         cuts = list(subject.cuts(unit))
-    _check_outcomes(receipt, cuts, where, found)
-    with found.guard(f"{folder}/{stem}.tar", REMAKE):
+    _check_outcomes(receipt, cuts, f"{subject.folder('tokens')}/{receipt_name(unit)}", found)
+    with found.guard(f"{subject.folder('tokens')}/{stem}.tar", REMAKE):
         _check_samples(subject, stem, receipt, cuts, owners, found)
     return UnitChecked(receipt, len(found.faults) == before)
 

@@ -21,8 +21,8 @@ from pipelines.engine.contract import Task
 from pipelines.stages.s75_teacher import path_of
 from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
 from pipelines.verify_findings import REMAKE, RERUN, Findings
-from pipelines.verify_inputs import RESTORE, check_files, load_receipt
-from pipelines.verify_samples import LEDGER, UnitChecked, check_index, check_keys
+from pipelines.verify_inputs import RESTORE
+from pipelines.verify_samples import LEDGER, UnitChecked, check_keys, check_shard
 from pipelines.verify_subject import RUN, Subject
 from training.errors import CheckpointError, RowsError
 from training.noise.grid import Grid
@@ -61,11 +61,11 @@ class TeachCheck:
     def check(self, unit: int, tokens: UnitChecked | None, masks: Receipt | None) -> None:
         """All checks of one side shard, beside shards that were checked before."""
         stem, where = shard_stem(unit), f"{self.folder}/{receipt_name(unit)}"
-        receipt = load_receipt(self.subject, STAGE, unit, self.found)
-        if receipt is None:
+        checked = check_shard(self.subject, STAGE, unit, self.found)
+        if checked is None:
             return
+        receipt = checked.receipt
         self.made.append(receipt)
-        check_index(self.subject, STAGE, stem, check_files(self.subject, STAGE, receipt, self.found), self.found)
         if tokens is not None and masks is not None:
             beside = {"beside": tokens.receipt.files[0].sha256, "masks": masks.files[0].sha256}
             same = all(receipt.facts.get(name) == digest for name, digest in beside.items())

@@ -21,8 +21,8 @@ from pipelines.stages.s30_plan import unit_cuts
 from pipelines.stages.s38_transcribe import SIDES
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.verify_findings import REMAKE, Findings
-from pipelines.verify_inputs import RESTORE, check_files, load_receipt
-from pipelines.verify_samples import LEDGER, check_index, check_keys
+from pipelines.verify_inputs import RESTORE
+from pipelines.verify_samples import LEDGER, check_keys, check_shard
 from pipelines.verify_subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 from tokenization.recognisers.base import RecogniserError, Transcript
@@ -59,14 +59,12 @@ class TranscriptCheck:
 
     def check(self, unit: int) -> None:
         """All checks of one side shard."""
-        receipt = load_receipt(self.subject, STAGE, unit, self.found)
-        if receipt is None:
+        checked = check_shard(self.subject, STAGE, unit, self.found)
+        if checked is None:
             return
+        receipt = checked.receipt
         self.made.append(receipt)
         stem, where = shard_stem(unit), f"{self.folder}/{receipt_name(unit)}"
-        names = [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"]
-        self.found.require(names, where, "does not name its shard and index", LEDGER)
-        check_index(self.subject, STAGE, stem, check_files(self.subject, STAGE, receipt, self.found), self.found)
         with self.found.guard(where, LEDGER):
             planned = [cut["id"] for cut in unit_cuts(self.subject.dealt, unit)]
             same = planned == [outcome.id for outcome in receipt.outcomes]
