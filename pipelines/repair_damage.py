@@ -26,7 +26,7 @@ from pipelines.verify_copies import check_copies
 from pipelines.verify_findings import Fault, Findings, Progress
 from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt
 from pipelines.verify_reencode import ELSEWHERE
-from pipelines.verify_samples import check_index
+from pipelines.verify_samples import check_shard
 from pipelines.verify_segments import check_segments
 from pipelines.verify_subject import Subject
 
@@ -197,10 +197,7 @@ def _against_receipts(records: Records) -> list[Fault]:
         for unit in records.units(stage):
             if not store.exists(receipt_name(unit)):  # not made yet, or removed: a run makes it
                 continue
-            receipt = load_receipt(subject, stage, unit, found)
-            if receipt is not None:
-                damaged = check_files(subject, stage, receipt, found)
-                check_index(subject, stage, shard_stem(unit), damaged, found)
+            check_shard(subject, stage, unit, found)
     return found.faults
 
 

@@ -66,7 +66,7 @@ def check_shard(subject: Subject, stage: str, unit: int, found: Findings) -> Sha
     names = [f.name for f in receipt.files] == [f"{stem}.tar", f"{stem}.idx"]
     found.require(names, where, "does not name its shard and index", LEDGER)
     damaged = check_files(subject, stage, receipt, found)
-    check_index(subject, stage, stem, damaged, found)
+    _check_index(subject, stage, stem, damaged, found)
     return ShardChecked(receipt, damaged)
 
 
@@ -87,7 +87,7 @@ def check_unit(subject: Subject, unit: int, owners: Owners, found: Findings) -> 
     return UnitChecked(receipt, len(found.faults) == before)
 
 
-def check_index(subject: Subject, stage: str, stem: str, damaged: list[str], found: Findings) -> None:
+def _check_index(subject: Subject, stage: str, stem: str, damaged: list[str], found: Findings) -> None:
     """The index of a shard is the one that a scan of the tar's own headers gives."""
     store, folder = subject.store(stage), subject.folder(stage)
     with found.guard(f"{folder}/{stem}.tar", REMAKE):
