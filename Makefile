@@ -25,7 +25,7 @@ install: .venv/.installed ## Make .venv with pinned dependencies (CPU torch is e
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,s3]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps openai-whisper==20250625
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c deploy/constraints.txt openai-whisper
 	@touch $@
 
 voices: ## With root on Debian, install the flite voices; else the packaged espeak-ng is used

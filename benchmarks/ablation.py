@@ -1,4 +1,4 @@
-"""The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM tables 3 and 4).
+"""The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM's ablations).
 
     python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...]
 

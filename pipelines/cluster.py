@@ -96,32 +96,22 @@ def _own_signals() -> Iterator[None]:
         return
     from ray._private import utils, worker  # there is no other way to keep Ray from it
 
-    theirs, connect = utils.set_sigterm_handler, worker.connect
+    before, theirs, connect = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler, worker.connect
 
     def quietly(*args: Any, **options: Any) -> Any:
-        with _signals_wait():
+        """Ray's library sets a handler of its own under Python's, which ends the process: a SIGTERM waits until ours is back."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
             return connect(*args, **options)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     utils.set_sigterm_handler, worker.connect = lambda handler: None, quietly
     try:
         yield
     finally:
         utils.set_sigterm_handler, worker.connect = theirs, connect
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Ray's library sets a handler of its own under Python's, which ends the process: a SIGTERM waits until ours is back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _refusal(address: str | None, error: Exception) -> str:

@@ -18,7 +18,7 @@ from pipelines.forecast.measured import Linear, Measurement, pieces_of
 from pipelines.forecast.stages import LOOKS, STAGES, Stage
 from pipelines.status import Look
 
-BLOCKS = ("plan", "clean", "speech", "text", "mask", "teach")  # that decide how long units take
+BLOCKS = ("plan", "clean", "scores", "filters", "speech", "text", "mask", "teach")  # that decide how long units take
 
 
 @dataclass

@@ -176,8 +176,7 @@ def said_cuts(plan: Store, transcripts: Store | None, recipe: Recipe, unit: int)
     shard, known = Shard(transcripts, shard_stem(unit)), receipt.facts["recogniser"]["language"]
     for cut, outcome in zip(unit_cuts(plan, unit), receipt.outcomes, strict=True):
         if outcome.status != "written":
-            if "fault" not in cut["custom"] and "copy_of" not in cut["custom"]:
-                cut["custom"]["ended"] = [outcome.status, outcome.reason, outcome.error]
+            cut["custom"]["ended"] = [outcome.status, outcome.reason, outcome.error]
             yield cut
             continue
         place = shard.position(key_of(outcome.id))

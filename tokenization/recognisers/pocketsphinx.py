@@ -41,7 +41,7 @@ class PocketsphinxRecogniser:
     def __init__(self, grammar: str | None = None, patient: bool = False) -> None:
         """*grammar* is JSGF text whose public rules may be spoken; None listens openly.
 
-        The usual search drops what looks unlikely midway, and where that was the sentence it hears nothing at all. A *patient* one keeps it, for a third more time: the best
+        The usual search drops what looks unlikely midway, and where that was the sentence it hears nothing at all. A *patient* one keeps it, for somewhat more time: the best
         sentence is found, however badly a part of it is said. Then no sound is nothing: noise is some sentence too.
         """
         from pocketsphinx import Decoder
