@@ -6,7 +6,7 @@ both can be told: what it would cost alone, and what it costs after the rules be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,9 @@ class Preview:
         console.print(
             f"{self.sample:,} of {self.whole:,} utterances heard; of all {self.hours:,.2f} h, with intervals of 95 in 100:"
         )
-        table = Table("reason", "seen", "alone: utterances", "hours", "in order: utterances", "hours")
+        table = Table()
+        for heading in ("reason", "seen", "alone: utterances", "hours", "in order: utterances", "hours"):
+            table.add_column(heading, overflow="fold")  # a narrow terminal gets all of the figures
         for r in self.rules:
             table.add_row(r.rule.reason, f"{r.seen:,}", *_cells(r.alone), *_cells(r.in_order))
         for status, reason, cost in self.cleaning:
@@ -138,8 +140,13 @@ class Preview:
 
 
 def _cells(cost: Cost) -> tuple[str, str]:
-    n, h = cost.utterances, cost.hours
-    return f"{n.value:,.0f} ({n.low:,.0f}-{n.high:,.0f})", f"{_hours(h.value)} ({_hours(h.low)}-{_hours(h.high)})"
+    return _cell(cost.utterances, lambda count: f"{count:,.0f}"), _cell(cost.hours, _hours)
+
+
+def _cell(estimate: Estimate, shown: Callable[[float], str]) -> str:
+    """The figure with its interval; what is exact needs none."""
+    value, low, high = map(shown, (estimate.value, estimate.low, estimate.high))
+    return value if low == high else f"{value} ({low}-{high})"
 
 
 def _hours(hours: float) -> str:
