@@ -54,7 +54,7 @@ RateOpt = Annotated[
 
 
 def asked(
-    hours: float | None, cluster: str | None, nodes: int | None, cpus: float | None, gpus: float | None,
+    filters: bool, hours: float | None, cluster: str | None, nodes: int | None, cpus: float | None, gpus: float | None,
     minutes: float | None, source: str | None, rates: list[str] | None,
 ) -> Question | None:  # fmt: skip
     """What the options ask; None where none of them is given. Raises ``ForecastError`` for what makes no sense."""
@@ -63,6 +63,10 @@ def asked(
     from pipelines.forecast.answer import Question
     from pipelines.forecast.errors import ForecastError
 
+    if filters:
+        raise ForecastError(
+            "--filters asks what rules would cost, the other options what a run would take: ask one at a time"
+        )
     for name, value in (("--hours", hours), ("--probe-minutes", minutes)):
         if value is not None and not 0 < value < 1e9:
             raise ForecastError(f"{name} {value:g}: must be more than nothing, and a number")

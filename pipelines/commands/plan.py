@@ -45,7 +45,7 @@ def plan(
     """List the corpus and deal it into units, without decoding any sound: what would `data` do?
 
     With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
-    Where it cuts up long recordings (segment), these have to be heard first.
+    Where the recipe cuts up long recordings (segment), these have to be heard first.
 
     With any of the options from --hours on: what would it take? A small part of the corpus is run through the stages and timed, and time,
     CPU and GPU hours, storage and money are reckoned from that. Nothing of it is kept but forecast.json, against which `status` holds the run.
@@ -58,7 +58,7 @@ def plan(
     from pipelines.preview import preview
 
     resolved = load(recipe, overrides or [])
-    question = asked(hours, cluster, nodes, cpus, gpus, probe_minutes, source, rate)
+    question = asked(filters, hours, cluster, nodes, cpus, gpus, probe_minutes, source, rate)
     if question is not None:
         forecast(resolved, out, question, json_out)
         return

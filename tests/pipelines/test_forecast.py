@@ -326,6 +326,7 @@ def test_the_command_prints_a_table_and_a_sentence_or_json(corpus: Path, tmp_pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--hours", "1", "--filters"], "ask one at a time"),
         (["--hours", "0"], "--hours 0: must be more than nothing"),
         (["--hours", "nan"], "--hours nan: must be more than nothing"),
         (["--probe-minutes", "-1"], "--probe-minutes -1: must be more than nothing"),
