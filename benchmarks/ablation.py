@@ -4,8 +4,9 @@
 
 All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2).
 Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
-given as many steps as fit the time of the teacher's (``same time``). Every arm is trained once for each seed and judged by ``speechmill eval`` on the same held-out
-sentences, which nothing was chosen by. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is.
+given as many steps as fit the time of the teacher's (``same time``; seconds of the one processor that a run has, so that other programs do not matter). Every arm
+is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. Next-frame and multi-token talkers are
+trained once, by recipes of their own. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is.
 
 Rates are means over seeds, with 95 % intervals by resampling sentences. Differences are paired: the same sentences, the same resampling.
 """
@@ -22,7 +23,7 @@ import json
 import os
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 
 Figures = dict[str, Any]
 STEPS = (1, 2, 4, 8, 16)
+ALONE = 0  # in place of steps, where a decoder has none
+BASELINES = {
+    "AR": "AR",
+    "MTP, guesses kept": "MTP, unverified",
+    "MTP, guesses tested": "MTP, verified",
+}  # as an evaluation calls them
 RESAMPLES = 2000
 TEACHES_IN, TAU, ALPHA = 4, 2.0, 0.7  # the paper's
 LEARNING_RATE = 0.001
@@ -116,17 +123,16 @@ class Desk:
         self.train(self.base_of(layout), "teacher", 0, stage)
         self.judge(self.base_of(layout))
 
+    def make_baseline(self, kind: str) -> None:
+        """A next-frame (``ar``) or multi-token (``mtp``) talker by its recipe, judged beside one that is there already."""
+        run = self.out / kind
+        said = self.out / f"{kind}.txt"
+        self.call(said, "train", f"demo-{kind}", self.data, "-o", str(run), "--processes", "1")
+        self.judge(run)
+
     def judge(self, run: Path) -> None:
-        wanted = [
-            "--sentences",
-            str(self.sentences),
-            "--steps",
-            ",".join(map(str, STEPS)),
-            "--open",
-            "0",
-            "--timed",
-            "10",
-        ]
+        steps = ",".join(map(str, STEPS))
+        wanted = ["--sentences", str(self.sentences), "--steps", steps, "--open", "0", "--timed", "10"]
         if not (run / "eval" / "eval.json").exists():
             self.call(run.parent / f"{run.name}.txt", "eval", str(run), "--data", self.data, "--workers", "0", *wanted)
 
@@ -141,7 +147,9 @@ class Desk:
             steps = round(steps * seconds_a_step(self.run_of(taught, 0)) / seconds_a_step(self.run_of(plain, 0)))
         self.train(run, str(self.base_of(arm.layout)), seed, arm.stage(steps))
         self.judge(run)
-        self.console.print(f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(rates([run]))}", soft_wrap=True)
+        self.console.print(
+            f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(rates(arm.name, [run]))}", soft_wrap=True
+        )
 
 
 def needed(arm: Arm) -> tuple[Arm, Arm]:
@@ -158,33 +166,42 @@ def chosen_of(parts: Sequence[str] | None) -> list[Arm]:
 
 
 def seconds_a_step(run: Path) -> float:
-    """What a step took, the median over the run."""
+    """What a step took of a processor, the median over the run. A run that was resumed counts from nothing again."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
-    return statistics.median((b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(steps))
+    gone = [(b["processor_seconds"] - a["processor_seconds"], b["step"] - a["step"]) for a, b in pairwise(steps)]
+    return statistics.median(seconds / count for seconds, count in gone if seconds > 0)
 
 
-def errors(run: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(errors, words) of each held-out sentence, said in so many steps a block."""
+def row_of(run: Path, steps: int, name: str) -> Figures:
+    """The row of an evaluation: so many steps a block or, without any, the decoder of that name."""
+    rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
+    wanted = BASELINES.get(name)
+    return next(
+        r for r in rows if (r["name"] == wanted if steps == ALONE else (r.get("decoder") or {}).get("steps") == steps)
+    )
+
+
+def errors(run: Path, steps: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(errors, words) of each held-out sentence."""
     from tokenization.recognisers.score import wer
 
-    rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
-    heard = next(r["heard"] for r in rows if r["kind"] == "block" and r["decoder"]["steps"] == steps)
+    heard = row_of(run, steps, name)["heard"]
     words_N, errors_N = np.array(wer([h["said"] for h in heard], [h["grammar"] for h in heard]).each).T
     return errors_N, words_N
 
 
-def resampled(runs: Sequence[Path], steps: int) -> np.ndarray:
+def resampled(runs: Sequence[Path], steps: int, name: str) -> np.ndarray:
     """The word error rate over runs, then of every resampling of the sentences: the same sentences for the same number of them."""
-    each = [errors(run, steps) for run in runs]
+    each = [errors(run, steps, name) for run in runs]
     errors_N, words_N = np.mean([e for e, _ in each], axis=0), each[0][1]
     picks_RN = np.random.default_rng(0).integers(0, len(words_N), (RESAMPLES, len(words_N)))
     all_N = np.arange(len(words_N))[None]
     return np.concatenate([errors_N[p].sum(1) / words_N[p].sum(1) for p in (all_N, picks_RN)])
 
 
-def rates(runs: Sequence[Path]) -> dict[int, np.ndarray]:
-    return {steps: resampled(runs, steps) for steps in STEPS}
+def rates(name: str, runs: Sequence[Path]) -> dict[int, np.ndarray]:
+    return {steps: resampled(runs, steps, name) for steps in ((ALONE,) if name in BASELINES else STEPS)}
 
 
 def shown(rates_R: np.ndarray) -> str:
@@ -229,35 +246,67 @@ CLAIMS = (
     Claim("two streams beat one, ISD, hierarchical, 4 steps", ("two, hierarchical, ISD", 4), ("one, hierarchical, ISD", 4)),
     Claim("after ISD one step has at most 20 % more word errors than sixteen", ("two, hierarchical, ISD", 1), ("two, hierarchical, ISD", 16), 1.2),
     Claim("after ISD four steps have at most 5 % more word errors than sixteen", ("two, hierarchical, ISD", 4), ("two, hierarchical, ISD", 16), 1.05),
+    Claim("after ISD sixteen steps are better than next-frame decoding", ("two, hierarchical, ISD", 16), ("AR", ALONE)),
 )  # fmt: skip
 
 
 def finished(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[str, list[Path]]:
     """Runs that were judged, by what they are."""
-    runs = {f"base, {layout}": [desk.base_of(layout)] for layout in sorted({a.layout for a in chosen})}
+    runs = {name: [desk.out / name.partition(",")[0].lower()] for name in BASELINES}
+    runs |= {f"base, {layout}": [desk.base_of(layout)] for layout in sorted({a.layout for a in chosen})}
     runs |= {arm.name: [desk.run_of(arm, seed) for seed in range(seeds)] for arm in chosen}
     there = {name: [run for run in some if (run / "eval" / "eval.json").exists()] for name, some in runs.items()}
     return {name: some for name, some in there.items() if some}
 
 
 def table(runs: dict[str, list[Path]]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows) of what is finished."""
+    """(headings, rows) of what is finished: how well it is understood."""
     rows = []
     for name, some in runs.items():
         last = json.loads((some[0] / "log.jsonl").read_text().splitlines()[-1])
         facts = [f"{last['step']}", f"{seconds_a_step(some[0]):.2f}", str(len(some))]
-        rows.append([name, *facts, *(shown(rates_R) for rates_R in rates(some).values())])
-    return ["arm", "steps", "s a step", "seeds", *(f"WER % @{steps}" for steps in STEPS)], rows
+        found = rates(name, some)
+        rows.append([name, *facts, *(shown(found[s]) if s in found else "" for s in (ALONE, *STEPS))])
+    return ["arm", "steps", "s a step", "seeds", "WER %", *(f"WER % @{steps}" for steps in STEPS)], rows
+
+
+MEASURES: dict[str, Callable[[Figures], float]] = {
+    "code entropy, bits": lambda row: row["entropy_bits"],
+    "of predictions": lambda row: row["predictive_entropy_bits"],
+    "repeats %": lambda row: 100 * row["repeat_share"],
+    "silence %": lambda row: 100 * row["silence_share"],
+    "length": lambda row: row["length_ratio"],
+    "tokens/s": lambda row: row["speed"]["tokens_per_second"],
+    "RTF": lambda row: row["speed"]["rtf"]["median"],
+    "first chunk, ms": lambda row: row["speed"]["first_chunk_ms"]["total"]["median"],
+}
+FORMS = (".2f", ".2f", ".1f", ".1f", ".3f", ",.0f", ".4f", ".0f")
+
+
+def other_table(runs: dict[str, list[Path]]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows) of what is finished: what its codes are like and how fast it was, means over seeds."""
+    rows = []
+    for name, some in runs.items():
+        for steps in (ALONE,) if name in BASELINES else (1, 4, 16):
+            means = [
+                statistics.fmean(measure(row_of(run, steps, name)) for run in some) for measure in MEASURES.values()
+            ]
+            rows.append([name + (f" @{steps}" if steps else ""), *map(format, means, FORMS)])
+    return ["arm", *MEASURES], rows
+
+
+def markdown(headings: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
 
 
 def publish(desk: Desk, chosen: Sequence[Arm], seeds: int) -> None:
     """Print the table and the claims, and write them with a page to hear."""
     runs = finished(desk, chosen, seeds)
     headings, rows = table(runs)
-    found = {name: rates(some) for name, some in runs.items()}
+    found = {name: rates(name, some) for name, some in runs.items()}
     verdicts = [(claim.says, verdict) for claim in CLAIMS if (verdict := claim.verdict(found))]
-    lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
-    text = "\n".join([*lines, "", *(f"- {says}: **{verdict}**" for says, verdict in verdicts)]) + "\n"
+    claims = [f"- {says}: **{verdict}**" for says, verdict in verdicts]
+    text = "\n".join([*markdown(headings, rows), "", *claims, "", *markdown(*other_table(runs))]) + "\n"
     (desk.out / "table.md").write_text(text)
     (desk.out / "index.html").write_bytes(page(desk, runs))
     printed = Table(*headings)
@@ -268,21 +317,29 @@ def publish(desk: Desk, chosen: Sequence[Arm], seeds: int) -> None:
         desk.console.print(f"{says}: {verdict}", soft_wrap=True)
 
 
+def titled(name: str, system: str, kind: str) -> str:
+    """What the page calls a row: baselines stand for themselves."""
+    return f"{name}: {system}" if kind == "block" else system
+
+
 def page(desk: Desk, runs: dict[str, list[Path]]) -> bytes:
     """All figures of the first seed of every arm, and a few sentences by each of them."""
     from pipelines.evaluation.page import write_page
     from pipelines.evaluation.plot import draw
 
-    judged = {name: json.loads((some[0] / "eval" / "eval.json").read_text()) for name, some in runs.items()}
-    about = next(iter(judged.values()))
-    figures = [row for row in about["rows"] if row["kind"] != "block"]
-    for name, value in judged.items():
-        blocks = [row for row in value["rows"] if row["kind"] == "block"]
-        figures += [
-            {**row, "name": f"{name}: {row['name']}", "decoder": {**row["decoder"], "policy": name}} for row in blocks
-        ]
-    value = {**about, "rows": figures, "about": {**about["about"], "run": "the paper's ablation"}}
-    opened = {name: opened_for(desk, some[0]) for name, some in runs.items()}
+    names = {
+        some[0]: name for name, some in reversed(runs.items())
+    }  # a run once, though it may have two rows of the table
+    judged = [(name, json.loads((run / "eval" / "eval.json").read_text())) for run, name in reversed(names.items())]
+    figures: dict[str, Figures] = {}
+    for name, value in judged:
+        for row in value["rows"]:
+            title = titled(name, row["name"], row["kind"])
+            named = {"decoder": {**row["decoder"], "policy": name}} if "decoder" in row else {}
+            figures.setdefault(title, {**row, **named, "name": title})
+    about = judged[0][1]["about"] | {"run": "the paper's ablation"}
+    value = {**judged[0][1], "rows": list(figures.values()), "about": about}
+    opened = {name: opened_for(desk, run) for run, name in reversed(names.items())}
     first = next(iter(opened.values()))
     tracks = [*first.ceilings(), *(row for name, one in opened.items() for row in said(name, one))]
     return write_page(value, draw(value), tracks, first.voice.parts.speech)
@@ -304,7 +361,7 @@ def said(name: str, opened: Evaluation) -> list[Row]:
     rows = []
     for system in opened.systems:
         sounds = [opened.sound(codes_FQ) for codes_FQ in spoken(system, opened.texts, len(opened.texts)).codes]
-        rows.append(Row(f"{name}: {system.name}", "block", opened.sentences, sounds, {}))
+        rows.append(Row(titled(name, system.name, system.kind), system.kind, opened.sentences, sounds, {}))
     return rows
 
 
@@ -326,9 +383,12 @@ def main() -> None:
     chosen = chosen_of(asked.only)
     with ThreadPoolExecutor(asked.at_once) as pool:
         list(pool.map(desk.make_base, sorted({arm.layout for arm in chosen})))
+        baselines = [pool.submit(desk.make_baseline, kind) for kind in ("ar", "mtp")]
         for seed in range(asked.seeds):  # a seed is whole before the next one begins
             for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
                 list(pool.map(partial(desk.carry_out, seed=seed), part))
+            for one in baselines if seed == 0 else ():
+                one.result()
             publish(desk, chosen, asked.seeds)
 
 
