@@ -3,7 +3,7 @@
     python benchmarks/decode.py [--quick] [--wide] [--streams 1 8 32] [--threads 1 2] [--device cuda] [--json FILE]
 
 All decoders share layers, cache and conditioning; each is given the thread count and the order of weights that suit it best, and
-is compared with the best of next-frame decoding. They take turns block by block, so that a busy machine is as unkind to one as
+is compared with the best of next-frame decoding of the same type of numbers, and with the best of any type. They take turns block by block, so that a busy machine is as unkind to one as
 to another. Timed is ``next()`` with everything in it: choosing codes, settling blocks, the one wait for the device. EOS is made
 impossible by the weights. On a machine that others use, ``--clock processor`` counts this program's seconds alone, for one
 thread. The first block of a stream is the first chunk (text of one turn is read, then 16 frames for every decoder); the others
@@ -77,6 +77,7 @@ class Setup:
 
     threads: int
     packed: bool
+    dtype: str
 
 
 @dataclass
@@ -104,12 +105,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table."""
+    """One line of the table. ``speedup`` over next-frame decoding of the same type of numbers, ``of_best`` over the best of any."""
 
     size: str
     streams: int
     decoder: str
     speedup: float
+    of_best: float
     frames_per_s: float
     p50_ms: float
     p95_ms: float
@@ -152,7 +154,7 @@ def talker(size: Size, device: str, dtype: torch.dtype) -> Talker:
     made = Talker(settings, Vocabulary(size.codes), WORDS)
     with torch.no_grad():
         made.head.bias[made.vocabulary.eos] = -1e4
-    return made.to(device, dtype).eval()
+    return made.to(device).in_numbers(dtype).eval()
 
 
 def opened(made: Talker, who: Contestant, streams: int, blocks: int, body: Body) -> Decoder:
@@ -213,46 +215,60 @@ def percentile(times: Sequence[float], percent: int) -> float:
 
 def setups(args: argparse.Namespace) -> list[Setup]:
     if args.device != "cpu":
-        return [Setup(torch.get_num_threads(), False)]
-    return [Setup(threads, packed) for threads in args.threads for packed in (False, True)]
+        return [Setup(torch.get_num_threads(), False, dtype) for dtype in args.dtypes]
+    return [Setup(*setup) for setup in product(args.threads, (False, True), args.dtypes)]
 
 
-def race(made: Talker, args: argparse.Namespace, streams: int) -> dict[tuple[str, Setup], Times]:
+Talkers = dict[str, Talker]
+"""One talker in each type of numbers."""
+
+Race = dict[tuple[str, Setup], Times]
+
+
+def race(made: Talkers, args: argparse.Namespace, streams: int) -> Race:
     """Times of every contestant in every setup. The first round only warms up."""
-    bodies = {packed: Body(made, packed) for packed in (False, True)}
+    bodies = {(packed, dtype): Body(one, packed) for packed in (False, True) for dtype, one in made.items()}
     times = {(who.name, setup): Times() for who, setup in product(contestants(args.steps), setups(args))}
     for turn, setup in product(range(args.rounds + 1), setups(args)):
         torch.set_num_threads(setup.threads)
-        blocks, body = args.blocks if turn else 2, bodies[setup.packed]
+        blocks, body, one = args.blocks if turn else 2, bodies[setup.packed, setup.dtype], made[setup.dtype]
         lap(
             [
-                Lap(opened(made, who, streams, blocks, body), times[who.name, setup] if turn else Times())
+                Lap(opened(one, who, streams, blocks, body), times[who.name, setup] if turn else Times())
                 for who in contestants(args.steps)
             ],
-            made, streams, args,
+            one, streams, args,
         )  # fmt: skip
     return times
 
 
-def results(made: Talker, size: Size, args: argparse.Namespace, streams: int) -> Iterator[Result]:
-    """Every contestant in the setup that suits it best, against next-frame decoding in its own."""
-    times, baseline = race(made, args, streams), 0.0
-    frames = streams * made.settings.block
-    for who in contestants(args.steps):
-        setup = min(setups(args), key=lambda s, who=who: percentile(times[who.name, s].steady, 50))
-        found, counted = times[who.name, setup], cost(made, who, streams)
-        p50, p95 = percentile(found.steady, 50), percentile(found.steady, 95)
-        baseline = baseline or p50  # next-frame decoding comes first
-        first = percentile(found.first, 50)
+def best(times: Race, args: argparse.Namespace, name: str, dtypes: Sequence[str]) -> Setup:
+    """The setup that suits a contestant best."""
+    allowed = [setup for setup in setups(args) if setup.dtype in dtypes]
+    return min(allowed, key=lambda setup: percentile(times[name, setup].steady, 50))
+
+
+def results(made: Talkers, size: Size, args: argparse.Namespace, streams: int) -> Iterator[Result]:
+    """Every contestant in the setup that suits it best, of each type of numbers, against next-frame decoding in its own."""
+    times = race(made, args, streams)
+
+    def median_of(name: str, dtypes: Sequence[str]) -> float:
+        return percentile(times[name, best(times, args, name, dtypes)].steady, 50)
+
+    for dtype, who in product(args.dtypes, contestants(args.steps)):
+        setup = best(times, args, who.name, [dtype])
+        found, counted = times[who.name, setup], cost(made[dtype], who, streams)
+        p50, block = percentile(found.steady, 50), made[dtype].settings.block
         yield Result(
-            size.name, streams, who.name, baseline / p50, 1e3 * frames / p50, p50, p95, first,
-            made.settings.block / counted.forwards, setup, counted,
+            size.name, streams, who.name, median_of("ar", [dtype]) / p50, median_of("ar", args.dtypes) / p50,
+            1e3 * streams * block / p50, p50, percentile(found.steady, 95), percentile(found.first, 50),
+            block / counted.forwards, setup, counted,
         )  # fmt: skip
 
 
 HEAD = (
-    f"{'decoder':<20}{'speed-up':>9}{'frames/s':>10}{'p50 ms':>9}{'p95 ms':>9}{'1st ms':>8}{'passes':>8}{'fr/pass':>8}"
-    f"{'read MB':>9}{'GFLOP':>8}{'ops':>6}{'GB/s':>7}{'GFLOP/s':>9}  threads, weights"
+    f"{'decoder':<20}{'speed-up':>9}{'of best':>9}{'frames/s':>10}{'p50 ms':>9}{'p95 ms':>9}{'1st ms':>8}{'passes':>8}{'fr/pass':>8}"
+    f"{'read MB':>9}{'GFLOP':>8}{'ops':>6}{'GB/s':>7}{'GFLOP/s':>9}  numbers, threads, weights"
 )
 
 
@@ -260,10 +276,10 @@ def line(r: Result) -> str:
     """Rates are what the median block achieves: the one that is near the machine's limit says what bounds the decoder."""
     c, seconds = r.cost, r.p50_ms / 1e3
     return (
-        f"{r.decoder:<20}{r.speedup:>8.2f}x{r.frames_per_s:>10.0f}{r.p50_ms:>9.2f}{r.p95_ms:>9.2f}{r.first_ms:>8.1f}"
+        f"{r.decoder:<20}{r.speedup:>8.2f}x{r.of_best:>8.2f}x{r.frames_per_s:>10.0f}{r.p50_ms:>9.2f}{r.p95_ms:>9.2f}{r.first_ms:>8.1f}"
         f"{c.forwards:>8.2f}{r.frames_per_forward:>8.2f}{c.weights_mb:>9.0f}{c.gflop:>8.2f}{c.operations:>6}"
-        f"{c.weights_mb / 1e3 / seconds:>7.1f}{c.gflop / seconds:>9.1f}  {r.setup.threads}, "
-        f"{'packed' if r.setup.packed else 'plain'}"
+        f"{c.weights_mb / 1e3 / seconds:>7.1f}{c.gflop / seconds:>9.1f}  {r.setup.dtype}, "
+        f"{r.setup.threads}, {'packed' if r.setup.packed else 'plain'}"
     )
 
 
@@ -272,7 +288,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
     return {
         "device": device, "cores": os.cpu_count(), "load": [round(x, 2) for x in os.getloadavg()], "torch": torch.__version__,
-        "dtype": args.dtype, "clock": args.clock, "capability": torch.backends.cpu.get_cpu_capability(),
+        "dtypes": args.dtypes, "clock": args.clock, "capability": torch.backends.cpu.get_cpu_capability(),
     }  # fmt: skip
 
 
@@ -290,7 +306,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of steady blocks in each measurement")
     parser.add_argument("--blocks", type=int, help="most blocks of a stream")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32", "bfloat16"]
+    )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument(
         "--quick", action="store_true", help="one round of few blocks, 1 and 8 streams, 1, 4 and 16 steps"
@@ -312,11 +330,10 @@ def main() -> None:
     args, found = arguments(), []
     print(json.dumps(machine(args)))
     for size in (s for s in SIZES if s.name in args.sizes):
-        made = talker(size, args.device, getattr(torch, args.dtype))
+        made = {dtype: talker(size, args.device, getattr(torch, dtype)) for dtype in args.dtypes}
+        one = made[args.dtypes[0]]
+        shape = f"{one.settings.layers} layers x {size.width}, {size.codes} codes, {one.parameters_count / 1e6:.1f} M"
         for streams in args.streams:
-            shape = (
-                f"{made.settings.layers} layers x {size.width}, {size.codes} codes, {made.parameters_count / 1e6:.1f} M"
-            )
             print(f"\n{size.name}: {shape}; {streams} streams\n{HEAD}")
             for result in results(made, size, args, streams):
                 print(line(result), flush=True)

@@ -11,13 +11,15 @@ from pipelines.voice.saying import Said, Times, say, warm_up
 from pipelines.voice.voice import Manner, Voice
 
 
-def say_into(run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1) -> Said:
+def say_into(
+    run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1, precision: str = "fp32"
+) -> Said:  # fmt: skip
     """Say ``text`` into ``out`` and tell how long it took. Raises ``SpeakError``, ``CheckpointError``, ``TokenizerError``."""
     if not text.strip():
         raise SpeakError("the text is empty: nothing to say")
     check(out)
     torch.set_num_threads(threads)
-    voice = Voice.load(run)
+    voice = Voice.load(run, precision=precision)
     voice.decoder(manner, [text])  # refusals come before a file is begun
     voice.ids(text)
     if stream:

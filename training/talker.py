@@ -6,6 +6,7 @@ Legend: N rows, T positions, R of them wanted, S text states, D width, Q codeboo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,12 @@ class Talker(nn.Module):
     @property
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    def in_numbers(self, dtype: torch.dtype) -> Self:
+        """Weights of another type from now on. Phases and durations, of which sums are made, stay as exact as they are."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return self
 
     def read(self, text_NS: Tensor, states_N: Tensor) -> Text:
         """A whole text (ids or given states), of which ``states_N`` are text."""

@@ -29,6 +29,9 @@ def evaluate(
         int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    precision: Annotated[
+        str, typer.Option(help="Numbers of the talkers: fp32, or bf16: faster where the processor has it.")
+    ] = "fp32",
 ) -> None:
     """Judge a talker on held-out sentences: word errors, speed, entropy, by steps and against baselines.
 
@@ -43,7 +46,9 @@ def evaluate(
 
     others = tuple((kind, other) for kind, other in (("ar", ar), ("mtp", mtp)) if other is not None)
     counts, orders = _numbers("--steps", steps), _words(policies)
-    asked = Asked(run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed)
+    asked = Asked(
+        run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed, precision
+    )
     show(judge(asked, console()), Console(highlight=False))
 
 

@@ -32,6 +32,9 @@ def say(
         float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")
     ] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="Numbers of the talker: fp32, or bf16: faster where the processor has it.")
+    ] = "fp32",
 ) -> None:
     """Let a trained talker say a text.
 
@@ -41,4 +44,13 @@ def say(
     from pipelines.say import say_into
     from pipelines.voice.voice import Manner
 
-    say_into(run, text, Manner(decoder, steps, policy, temperature, seed, max_seconds), out, stream, console(), threads)
+    say_into(
+        run,
+        text,
+        Manner(decoder, steps, policy, temperature, seed, max_seconds),
+        out,
+        stream,
+        console(),
+        threads,
+        precision,
+    )

@@ -62,6 +62,7 @@ class Asked:
     threads: int = 1
     workers: int | None = None
     seed: int = 0
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ class Evaluation:
     def open(cls, asked: Asked, console: Console) -> Evaluation:
         """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        voice = Voice.load(asked.run, device)
+        voice = Voice.load(asked.run, device, asked.precision)
         dataset = _dataset(asked, voice)
         sentences = held_out(dataset, asked.sentences)
-        others = [(kind, Voice.load(run, device)) for kind, run in asked.others]
+        others = [(kind, Voice.load(run, device, asked.precision)) for kind, run in asked.others]
         for kind, other in others:
             _require_same_tokens(other, voice, kind)
         limit = _limit(sentences, voice)

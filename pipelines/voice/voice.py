@@ -19,6 +19,7 @@ from torch import Tensor
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.parts import Parts, read_parts, run_of
 from training.decoding.acceptance import ACCEPTANCES
+from training.decoding.body import Body
 from training.decoding.protocol import Decoder
 from training.decoding.registry import open_decoder
 from training.errors import CheckpointError
@@ -31,6 +32,7 @@ Ids = npt.NDArray[np.int64]
 
 MAX_SECONDS = 30.0  # what a talker that does not come to an end is cut at
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 KINDS = {"block": "block", "ar": "autoregressive", "mtp": "multi_token"}
 TEACHES = {
     "two_stream": ("block",),
@@ -67,8 +69,13 @@ class Voice:
     parts: Parts
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Voice:
-        """Of a run or a checkpoint. Raises ``CheckpointError``, :class:`SpeakError`, ``TokenizerError``."""
+    def load(cls, path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Voice:
+        """Of a run or a checkpoint; ``precision`` is one of :data:`PRECISIONS`.
+
+        Raises ``CheckpointError``, :class:`SpeakError`, ``TokenizerError``.
+        """
+        if precision not in PRECISIONS:
+            raise SpeakError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
         if not Path(path).exists():
             raise CheckpointError(f"{path}: no such run; `speechmill train` makes one")
         talker, facts = load_talker(path, device=device)
@@ -79,7 +86,12 @@ class Voice:
             raise SpeakError(
                 f"{path}: speaks {parts.speech.spec.name!r} codes that came with the corpus: nothing here makes sound of them"
             )
-        return cls(run, talker, facts, parts)
+        return cls(run, talker.in_numbers(PRECISIONS[precision]), facts, parts)
+
+    @cached_property
+    def body(self) -> Body:
+        """The talker made ready, its weights in the order that few rows are multiplied by fastest."""
+        return Body(self.talker, packed=True)
 
     @property
     def block(self) -> int:
@@ -125,6 +137,7 @@ class Voice:
             "seed": manner.seed,
             "utterances": texts,
             "max_frames": frames,
+            "body": self.body,
             **SETTINGS[kind](self, manner),
             **changes,
         }

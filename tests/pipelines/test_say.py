@@ -70,6 +70,17 @@ def test_every_kind_of_run_speaks_into_a_valid_file(
     assert 0 < said.first.total <= said.times.total
 
 
+def test_numbers_of_fewer_bits_speak_as_well_and_unknown_ones_are_refused(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.wav"
+    said = say_into(str(runs["block"]), TEXT, Manner(), str(out), True, QUIET, precision="bf16")
+    assert len(spoken(out)) == said.samples > 0
+    assert Voice.load(runs["block"], precision="bf16").body.dtype == torch.bfloat16
+    with pytest.raises(SpeakError, match="no precision 'fp8'; there are fp32, bf16"):
+        Voice.load(runs["block"], precision="fp8")
+
+
 @pytest.mark.parametrize("kind", ["block", "ar", "mtp"])
 def test_a_stream_says_the_same_codes_and_its_sound_leaves_before_the_end(kind: str, runs: dict[str, Path]) -> None:
     voice, whole, streamed = Voice.load(runs[kind]), Memory(), Memory()

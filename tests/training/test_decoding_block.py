@@ -205,6 +205,23 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         BlockDecoder(talker().train(), 1)
 
 
+PACKABLE = [torch.float32] + [torch.bfloat16] * can_pack(torch.ones(2, 2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", PACKABLE)
+def test_a_packed_matrix_is_the_matrix_for_one_row_and_for_many(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight_OD, base_RO = torch.randn(24, 16).to(dtype), torch.randn(5, 24).to(dtype)
+    plain, packed, bias_O = Plain(weight_OD), Packed(weight_OD), torch.randn(24).to(dtype)
+    for rows in (1, 5):
+        x_RD, base = torch.randn(rows, 16).to(dtype), base_RO[:rows]
+        pairs = [(m(x_RD), m(x_RD, bias_O), m.added(base, x_RD), m.rectified(x_RD)) for m in (plain, packed)]
+        for ours, theirs in zip(*pairs, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.1 if dtype == torch.bfloat16 else 1e-5)
+        assert (plain.rectified(x_RD) >= 0).all()
+        assert (plain(x_RD) < 0).any()
+
+
 @pytest.mark.parametrize("codebooks", [1, 2])
 def test_packed_weights_say_the_same(codebooks: int) -> None:
     """A body is made once and shared; packed, its sums are rounded in another order."""
@@ -230,6 +247,34 @@ def test_half_precision_says_nearly_the_same() -> None:
     made = silence_eos(talker(dtype=torch.float32))
     told, full, half = Told(made, words(3, 7), COUNTS), recorded(preset("even")), recorded(preset("even"))
     run(decoder(made, full, blocks=1, steps=1), told)
-    run(decoder(made.bfloat16(), half, blocks=1, steps=1), told)
+    run(decoder(made.in_numbers(torch.bfloat16), half, blocks=1, steps=1), told)
     assert (half.seen[0].argmax(-1) == full.seen[0].argmax(-1)).float().mean() > 0.8
     torch.testing.assert_close(half.seen[0].float(), full.seen[0], rtol=0.05, atol=0.2)
+
+
+def test_phases_and_durations_are_as_exact_in_half_precision() -> None:
+    """A sum of durations rounded to 8 bits would be frames off after some words."""
+    made = talker(conditioning="paced", dtype=torch.float32)
+    assert made.pace is not None
+    phases_TY, frames_K = made.body.rotary.phases_TY.clone(), made.pace.frames_K.clone() + 1 / 64
+    made.pace.frames_K.copy_(frames_K)
+    made.in_numbers(torch.bfloat16)
+    assert {p.dtype for p in made.parameters()} == {torch.bfloat16}
+    assert torch.equal(made.body.rotary.phases_TY, phases_TY)
+    assert torch.equal(made.pace.durations(torch.arange(len(frames_K))[None])[0], frames_K)
+
+
+def test_text_of_later_blocks_that_is_there_is_told_at_once_and_all_the_same() -> None:
+    """Whether a block's text came with that of others or alone, and how much is worked out ahead of it, nobody can tell."""
+    made, told = silence_eos(talker(conditioning="paced")), Told(talker(conditioning="paced"), words(3, 7), COUNTS)
+    at_once, by_turns = decoder(made, preset("even"), steps=2), decoder(made, preset("even"), steps=2)
+    codes_NLQ = run(at_once, told)[0]
+    assert at_once.text.blocks == 4
+    chunks, anchors = [], made.settings.anchors
+    for first in range(0, 8, anchors):
+        part_NS = told.text_NS[:, first : first + anchors]
+        counts = [min(max(count - first, 0), part_NS.shape[1]) for count in COUNTS]
+        by_turns.feed(part_NS, counts, ended=first + anchors >= 7)
+        chunks.append(by_turns.next())
+        assert by_turns.text.blocks in (len(chunks), 4)
+    assert torch.equal(torch.cat([c.codes_NTQ for c in chunks], 1), codes_NLQ)

@@ -116,7 +116,7 @@ class Body:
     def _after(self, x_RD: Tensor, seen_RD: Tensor, w: Weights) -> Tensor:
         """The rest of a layer, behind attention."""
         x_RD = w.out.added(x_RD, seen_RD)
-        up = w.up(F.layer_norm(x_RD, (self.width,), w.ffn_norm)).relu_()
+        up = w.up.rectified(F.layer_norm(x_RD, (self.width,), w.ffn_norm))
         return w.down.added(x_RD, up.mul_(up))
 
     def logits(self, hidden_RD: Tensor, rows: int) -> Tensor:

@@ -16,6 +16,8 @@ from training.cache import Cache
 from training.layout import speech, text
 from training.talker import Talker, Text
 
+AHEAD = 8  # blocks that are worked out at once: one by one, all the text is read again for each
+
 
 @dataclass
 class Conditioning:
@@ -88,19 +90,21 @@ class Conditioning:
         return self.ended or self.read >= (block + 1) * self.talker.settings.anchors
 
     def told(self, block: int) -> Tensor:
-        """``told_NBD`` of a block whose text is there."""
+        """``told_NBD`` of a block whose text is there. Later blocks whose text is there, too, are worked out on the way, some at once."""
         size = self.talker.settings.block
-        while self.blocks <= block:
-            self.told_NLD[:, self.blocks * size : (self.blocks + 1) * size] = self._told(self.blocks)
-            self.blocks += 1
+        if self.blocks <= block:
+            first, room = self.blocks, self.told_NLD.shape[1] // size
+            ready = (b for b in range(block + 1, min(block + AHEAD, room)) if self.ready(b))
+            self.blocks = max(ready, default=block) + 1
+            self.told_NLD[:, first * size : self.blocks * size] = self._told(first, self.blocks - first)
         return self.told_NLD[:, block * size : (block + 1) * size]
 
-    def _told(self, block: int) -> Tensor:
+    def _told(self, block: int, count: int) -> Tensor:
         device, size = self.states_NSD.device, self.talker.settings.block
         pace = self.talker.pace
         ends_NS = None if pace is None else pace.ends(self.frames_NS)
         read = Text(self.states_NSD, torch.tensor(self.counts_N, device=device), ends_NS)
-        return self.talker.told(read, speech(block * size, size, self.talker.clock, NOISY, device))
+        return self.talker.told(read, speech(block * size, count * size, self.talker.clock, NOISY, device))
 
     def there(self, turn: int) -> Tensor:
         """``there_NS``: which of a turn's states are text, of as many as were read."""

@@ -26,6 +26,10 @@ class Matrix(Protocol):
         """``base + x W``."""
         ...
 
+    def rectified(self, x_RD: Tensor) -> Tensor:
+        """``max(x W, 0)``."""
+        ...
+
 
 class Plain:
     """A view of the parameter: follows it when it is trained on."""
@@ -39,29 +43,42 @@ class Plain:
     def added(self, base_RO: Tensor, x_RD: Tensor) -> Tensor:
         return torch.addmm(base_RO, x_RD, self.weight_DO)
 
+    def rectified(self, x_RD: Tensor) -> Tensor:
+        return torch.mm(x_RD, self.weight_DO).relu_()
+
 
 class Packed:
-    """A copy in oneDNN's own order: float32 on a processor only. One row alone gains nothing by it."""
+    """A copy in oneDNN's own order, on a processor only. In float32 one row alone gains nothing by it."""
 
     def __init__(self, weight_OD: Tensor) -> None:
         self.plain = Plain(weight_OD)
+        self.fewest = 2 if weight_OD.dtype == torch.float32 else 1  # rows
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_OD.detach().contiguous().clone(), None)
 
     def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
-        if len(x_RD) == 1:
+        if len(x_RD) < self.fewest:
             return self.plain(x_RD, bias_O)
         return torch.ops.mkldnn._linear_pointwise(x_RD, self.weight, bias_O, "none", [], "")
 
     def added(self, base_RO: Tensor, x_RD: Tensor) -> Tensor:
-        if len(x_RD) == 1:
+        if len(x_RD) < self.fewest:
             return self.plain.added(base_RO, x_RD)
         return torch.ops.mkldnn._linear_pointwise.binary(x_RD, base_RO, self.weight, None, "add")
+
+    def rectified(self, x_RD: Tensor) -> Tensor:
+        if len(x_RD) < self.fewest:
+            return self.plain.rectified(x_RD)
+        return torch.ops.mkldnn._linear_pointwise(x_RD, self.weight, None, "relu", [], "")
 
 
 def can_pack(weight_OD: Tensor) -> bool:
     """This torch and this matrix allow for packing."""
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return there and weight_OD.device.type == "cpu" and weight_OD.dtype == torch.float32
+    if not there or weight_OD.device.type != "cpu":
+        return False
+    return weight_OD.dtype == torch.float32 or (
+        weight_OD.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def matrices(packed: bool) -> Callable[[Tensor], Matrix]:
