@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 
+SMALL = 2**19  # numbers of a matrix that stays in a core's cache from pass to pass
+
+
 class Matrix(Protocol):
     """A linear map."""
 
@@ -48,11 +51,12 @@ class Plain:
 
 
 class Packed:
-    """A copy in oneDNN's own order, on a processor only. In float32 one row alone gains nothing by it."""
+    """A copy in oneDNN's own order, on a processor only. One row of float32 gains by it where the matrix is not small."""
 
     def __init__(self, weight_OD: Tensor) -> None:
         self.plain = Plain(weight_OD)
-        self.fewest = 2 if weight_OD.dtype == torch.float32 else 1  # rows
+        small = weight_OD.dtype == torch.float32 and weight_OD.numel() < SMALL
+        self.fewest = 2 if small else 1  # rows
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_OD.detach().contiguous().clone(), None)
 
     def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
