@@ -11,7 +11,7 @@ SECONDS ?= 600
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install voices data train say eval test check format bench verify repair report chaos fuzz clean
+.PHONY: help install voices data train say eval ablation test check format bench verify repair report chaos fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ say: install ## Let the talker of RUN say TEXT into out.wav
 # Baselines take part where they were trained (make train RECIPE=demo-ar, RECIPE=demo-mtp).
 eval: install ## Judge the talker of RUN on held-out sentences, into RUN/eval/index.html
 	$(BIN)/speechmill eval $(RUN) --open $(OPEN) $(foreach kind,ar mtp,$(if $(wildcard runs/demo-$(kind)),--$(kind) runs/demo-$(kind)))
+
+ablation: install voices ## The paper's table in miniature, into runs/ablation: hours; goes on where it was stopped
+	$(BIN)/speechmill data demo -o runs/ablation/data --set corpus.variation=1
+	$(BIN)/python benchmarks/ablation.py runs/ablation/data -o runs/ablation
 
 test: install voices ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
