@@ -21,6 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its t
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
@@ -101,6 +102,7 @@ class Desk:
     base: int
     steps: int
     sentences: int
+    judged: tuple[int, ...]
     console: Console
 
     def call(self, said: Path, *command: str) -> None:
@@ -138,10 +140,20 @@ class Desk:
         self.judge(run)
 
     def judge(self, run: Path) -> None:
-        steps = ",".join(map(str, STEPS))
+        if (run / "eval" / "eval.json").exists():
+            return
+        self._lend_ears(run)
+        steps = ",".join(map(str, self.judged))
         wanted = ["--sentences", str(self.sentences), "--steps", steps, "--open", "0", "--timed", "10"]
-        if not (run / "eval" / "eval.json").exists():
-            self.call(run.parent / f"{run.name}.txt", "eval", str(run), "--data", self.data, "--workers", "0", *wanted)
+        self.call(run.parent / f"{run.name}.txt", "eval", str(run), "--data", self.data, "--workers", "0", *wanted)
+
+    def _lend_ears(self, run: Path) -> None:
+        """What was heard of recordings is the same for all: it need not be heard again."""
+        heard = run / "eval" / "heard.jsonl"
+        known = next((path for path in self.out.glob("*/eval/heard.jsonl")), None)
+        if known is not None and not heard.exists():
+            heard.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(known, heard)
 
     def run_of(self, arm: Arm, seed: int) -> Path:
         return self.out / arm.folder / f"seed-{seed}"
@@ -207,8 +219,17 @@ def resampled(runs: Sequence[Path], steps: int, name: str) -> np.ndarray:
     return np.concatenate([errors_N[p].sum(1) / words_N[p].sum(1) for p in (all_N, picks_RN)])
 
 
+def judged(name: str, runs: Sequence[Path]) -> list[int]:
+    """The numbers of steps that all these runs were judged at."""
+    if name in BASELINES:
+        return [ALONE]
+    rows = [json.loads((run / "eval" / "eval.json").read_text())["rows"] for run in runs]
+    each = [{row["decoder"]["steps"] for row in some if row["kind"] == "block"} for some in rows]
+    return sorted(set.intersection(*each))
+
+
 def rates(name: str, runs: Sequence[Path]) -> dict[int, np.ndarray]:
-    return {steps: resampled(runs, steps, name) for steps in ((ALONE,) if name in BASELINES else STEPS)}
+    return {steps: resampled(runs, steps, name) for steps in judged(name, runs)}
 
 
 def shown(rates_R: np.ndarray) -> str:
@@ -233,7 +254,7 @@ class Claim:
     def verdict(self, found: dict[str, dict[int, np.ndarray]]) -> str | None:
         """Holds, does not, or cannot be told; None where an arm is missing."""
         (a, i), (b, j) = self.ours, self.theirs
-        if a not in found or b not in found:
+        if i not in found.get(a, ()) or j not in found.get(b, ()):
             return None
         beyond_R = found[a][i] - self.factor * found[b][j]
         low, high = np.quantile(beyond_R[1:], [0.025, 0.975])
@@ -295,7 +316,7 @@ def other_table(runs: dict[str, list[Path]]) -> tuple[list[str], list[list[str]]
     """(headings, rows) of what is finished: what its codes are like and how fast it was, means over seeds."""
     rows = []
     for name, some in runs.items():
-        for steps in (ALONE,) if name in BASELINES else (1, 4, 16):
+        for steps in judged(name, some):
             means = [
                 statistics.fmean(measure(row_of(run, steps, name)) for run in some) for measure in MEASURES.values()
             ]
@@ -381,12 +402,19 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
+    parser.add_argument("--judged", nargs="+", type=int, default=STEPS, help="steps a block that are heard")
     parser.add_argument("--only", nargs="+", metavar="PART", help="arms with one of these in their name")
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console()
     desk = Desk(
-        os.path.abspath(asked.data), Path(asked.out).absolute(), asked.base, asked.steps, asked.sentences, console
+        os.path.abspath(asked.data),
+        Path(asked.out).absolute(),
+        asked.base,
+        asked.steps,
+        asked.sentences,
+        tuple(asked.judged),
+        console,
     )
     chosen = chosen_of(asked.only)
     with ThreadPoolExecutor(asked.at_once) as pool:
