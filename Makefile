@@ -19,13 +19,13 @@ help: ## List the targets
 install: .venv/.installed ## Make .venv with pinned dependencies (CPU torch is enough)
 
 # torch goes first and alone: what follows finds it satisfied and drags in no other build of it. openai-whisper goes last, without the
-# triton it asks for: a gigabyte that nothing here uses on a CPU.
+# triton it asks for: a gigabyte that nothing here uses on a CPU. So does s3tokenizer, which tests compare with, without a torchaudio that does not load.
 .venv/.installed: pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Speechmill needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,s3]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c deploy/constraints.txt openai-whisper
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c deploy/constraints.txt openai-whisper s3tokenizer einops
 	@touch $@
 
 voices: ## With root on Debian, install the flite voices; else the packaged espeak-ng is used

@@ -1,13 +1,13 @@
 """Recognisers through the transcribe stage against their bare loop, both in one process and one run.
 
-    python benchmarks/recognisers.py [--recognisers pocketsphinx whisper] [--sentences 24] [--rounds 3] [--weights NAME=PATH ...]
+    python benchmarks/recognisers.py [--recognisers pocketsphinx whisper faster-whisper] [--sentences 24] [--rounds 3] [--weights NAME=PATH ...]
 
 The bare loop reads each file, cleans it and lets the recogniser hear it, with the same functions and the same batches, and writes nothing. The stage does that and
 everything else: the plan, entries, shards, indexes, the figures of its receipts. One thread. Rounds take turns; seconds are processor seconds, and the median ratio is
 shown with the least and the most. The sounds are sentences of the demo corpus, spoken by its voices.
 
 Without --weights a Whisper of the published size of `tiny` with random weights is made: it writes as many tokens as fit for each sentence, so its speed is the
-least that such a size has. faster-whisper needs a converted folder (--weights faster-whisper=FOLDER).
+least that such a size has. faster-whisper is given the same weights, converted. A folder of transformers becomes the network of `whisper`, so it has no row.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pipelines.engine.contract import Task
 from pipelines.stages import s30_plan
 from pipelines.stages.hearing import Heard
 from pipelines.stages.s38_transcribe import TranscribeJob, TranscribeWorker
+from tests.tokenization.whispers import converted
 from tokenization.recognisers.base import RATE, at_rate
 from tokenization.voices import choose_engine
 
@@ -116,9 +117,10 @@ def row(name: str, job: TranscribeJob, rounds: int) -> Iterator[str]:
 def settings_of(name: str, folder: Path, given: dict[str, str]) -> dict[str, Any]:
     if name == "pocketsphinx":
         return {"name": name}
-    if name == "faster-whisper" and name not in given:
-        raise SystemExit("faster-whisper: give a converted folder, as in --weights faster-whisper=FOLDER")
-    return {"name": name, "weights": given.get(name) or str(random_whisper(folder / "tiny.pt"))}
+    if name in given:
+        return {"name": name, "weights": given[name]}
+    checkpoint = folder / "tiny.pt" if (folder / "tiny.pt").exists() else random_whisper(folder / "tiny.pt")
+    return {"name": name, "weights": str(checkpoint if name == "whisper" else converted(checkpoint, folder / "ct2"))}
 
 
 def main() -> None:

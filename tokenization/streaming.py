@@ -23,13 +23,17 @@ class SoundStream(Protocol):
 class Streaming(Protocol):
     """What a tokenizer offers beside :class:`SpeechTokenizer` where it can stream."""
 
-    def stream(self) -> SoundStream: ...
+    def stream(self) -> SoundStream:
+        """A fresh stream. Raises :class:`TokenizerError` where its settings leave it none."""
+        ...
 
 
 def open_stream(tokenizer: SpeechTokenizer) -> SoundStream:
     """A fresh stream. Raises :class:`TokenizerError` where the tokenizer makes sound of whole utterances only, or none."""
     if not isinstance(tokenizer, Streaming):
-        raise TokenizerError(
-            f"the {tokenizer.spec.name!r} tokenizer cannot make sound block by block: leave out --stream"
-        )
+        raise TokenizerError(cannot_stream(tokenizer.spec.name))
     return tokenizer.stream()
+
+
+def cannot_stream(name: str) -> str:
+    return f"the {name!r} tokenizer cannot make sound block by block: leave out --stream"

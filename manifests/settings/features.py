@@ -12,7 +12,7 @@ STAGE = "features"  # names its folder, its receipts and its part of dataset.jso
 
 
 class FeaturesSettings(WeightsSettings):
-    """What a speech LLM listens to: 50 frames a second of the query, as OpenAI's package computes them from a checkpoint of its own."""
+    """What a speech LLM listens to: 50 frames a second of the query, as OpenAI's package computes them, from a checkpoint of its own or of Hugging Face transformers."""
 
     name: Literal["whisper"] = "whisper"
     model: str | None = Field(

@@ -44,7 +44,7 @@ class WhisperFamily(WeightsSettings):
 
 
 class WhisperSettings(WhisperFamily):
-    """OpenAI's package ``openai-whisper`` and its checkpoints."""
+    """OpenAI's package ``openai-whisper``, with its checkpoints or those of Hugging Face transformers (a folder or repository of ``config.json`` and ``model.safetensors``)."""
 
     name: Literal["whisper"] = "whisper"
     model: str | None = Field(

@@ -33,7 +33,8 @@ from pipelines.stages.s30_plan import unit_cuts
 from pipelines.stages.s40_clean import Dropped
 from tokenization.codecs.neural import chosen_device, computing
 from tokenization.recognisers.base import RATE
-from tokenization.recognisers.openai_whisper import checkpoint, encoded, found_weights, library, loaded
+from tokenization.recognisers.openai_whisper import encoded
+from tokenization.recognisers.whisper_files import found_weights, library, loaded, sizes
 from tokenization.recognisers.windows import cut
 
 VERSION = 1
@@ -72,7 +73,7 @@ def described(settings: FeaturesSettings) -> dict[str, Any]:
     """What the weights are: checksum and width. Raises ``RecogniserError`` and ``TokenizerError``."""
     library(STAGE)
     found = found_weights(settings, STAGE)
-    return {"checksum": found.checksum, "width": checkpoint(found.weights, STAGE)["dims"]["n_audio_state"]}
+    return {"checksum": found.checksum, "width": sizes(found, STAGE)["n_audio_state"]}
 
 
 def bytes_an_hour(width: int) -> int:
@@ -89,7 +90,7 @@ class Encoder:
     @cached_property
     def _model(self) -> Any:
         device = chosen_device(self.settings.device, STAGE)
-        return loaded(found_weights(self.settings, STAGE).weights, STAGE)[0].to(device)
+        return loaded(found_weights(self.settings, STAGE), STAGE)[0].to(device)
 
     def features(self, wave_T: np.ndarray) -> np.ndarray:
         """``features_FD`` of one sound: 50 frames for each second begun."""

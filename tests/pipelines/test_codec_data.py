@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from rich.console import Console
 
@@ -31,7 +33,7 @@ from tokenization.adapter import Codes, TokenizerError, Wave
 from tokenization.codecs.neural import NeuralTokenizer
 
 QUIET = Console(quiet=True)
-CODECS = ("encodec", "mimi")
+CODECS = {"encodec": (4, 320), "mimi": (4, 1_920), "dac": (3, 320)}  # codebooks, samples of a frame
 WRITTEN = 10  # of 12: one file is empty, one silent
 
 
@@ -90,7 +92,7 @@ def test_a_corpus_becomes_a_dataset_that_verifies_and_names_its_weights(
     assert "weights" not in data.description["recipe"]["speech"]
     assert len(data) == WRITTEN
     codes = np.concatenate([sample.arrays["speech"] for sample in data])
-    assert codes.shape[1] == spec["codebooks"] == 4
+    assert codes.shape[1] == spec["codebooks"] == CODECS[name][0]
     assert len(np.unique(codes[:, 0])) > 20
     assert data.description["parity"]["mismatched"] == 0
 
@@ -152,10 +154,20 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_done(
 def test_the_report_and_a_talker_make_sound_of_the_codes(name: str, finished: dict[str, Path], tmp_path: Path) -> None:
     page = Path(make_report(str(finished[name]), QUIET)).read_text(encoding="utf-8")
     assert "resynthesised" in page
-    run = make_run(tmp_path / "run", str(finished[name]))
-    said = say_into(str(run), "this is sentence", Manner(max_seconds=1.0), str(tmp_path / "out.wav"), False, QUIET)
-    assert said.codes_FQ.shape[1] == 4
-    assert said.samples == len(said.codes_FQ) * {"encodec": 320, "mimi": 1_920}[name]
+    run, tells = make_run(tmp_path / "run", str(finished[name])), Console(file=io.StringIO(), width=200)
+    files = {stream: tmp_path / f"{stream}.wav" for stream in (False, True)}
+    manner, (codebooks, hop) = Manner(max_seconds=1.0), CODECS[name]
+    whole, streamed = (
+        say_into(str(run), "this is sentence", manner, str(path), stream, tells) for stream, path in files.items()
+    )
+    assert whole.codes_FQ.shape[1] == codebooks
+    assert np.array_equal(whole.codes_FQ, streamed.codes_FQ)
+    assert whole.samples == streamed.samples == len(whole.codes_FQ) * hop
+    at_once_T, in_blocks_T = (soundfile.read(path, dtype="int16")[0].astype(int) for path in files.values())
+    assert np.ptp(at_once_T) > 100
+    assert np.abs(at_once_T - in_blocks_T).max() <= 1, "the same sound, but for rounding"
+    assert streamed.first.talker < streamed.times.talker, "sound left before all was decided"
+    assert tells.file.getvalue().count("first sound after") == 1  # type: ignore[attr-defined]
 
 
 # Batches that change codes

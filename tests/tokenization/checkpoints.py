@@ -129,39 +129,51 @@ def mimi(small: bool = True) -> Any:
 
 
 @torch.no_grad()
-def dac(rate: int = 16_000) -> Any:
+def dac(rate: int = 16_000, small: bool = True) -> Any:
     from transformers import DacConfig, DacModel
 
     torch.manual_seed(0)
     ratios = {16_000: [2, 4, 5, 8], 24_000: [2, 4, 5, 8], 44_100: [2, 4, 8, 8]}[rate]
-    config = DacConfig(
-        encoder_hidden_size=4, decoder_hidden_size=32, codebook_size=64, n_codebooks=4, downsampling_ratios=ratios,
-        sampling_rate=rate,
-    )  # fmt: skip
-    model = DacModel(config).eval()
+    sizes = (
+        {"encoder_hidden_size": 4, "decoder_hidden_size": 32, "codebook_size": 64, "n_codebooks": 4}
+        if small
+        else {"n_codebooks": 12}
+    )
+    model = DacModel(DacConfig(downsampling_ratios=ratios, sampling_rate=rate, **sizes)).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.Conv1d):
             torch.nn.init.kaiming_normal_(module.weight)
-    residual = model.encoder(_heard(rate))
+    residual = model.encoder(_heard(rate)[: None if small else 1])
     for book in model.quantizer.quantizers:
-        book.codebook.weight.copy_(_drawn(book.in_proj(residual).mT.flatten(0, 1), 64))
+        book.codebook.weight.copy_(_drawn(book.in_proj(residual).mT.flatten(0, 1), model.config.codebook_size))
         residual = residual - book(residual)[0]
+    _quieter(model)
     return model
 
 
+def _quieter(model: Any) -> None:
+    """A decoder of random weights sounds at its limit all the time: change its last convolution so that it seldom gets there."""
+    codes_NQF = torch.randint(0, model.config.codebook_size, (1, model.config.n_codebooks, 20))
+    limit, model.decoder.tanh = model.decoder.tanh, torch.nn.Identity()
+    sound_N1T = model.decoder(model.quantizer.from_codes(codes_NQF)[0])
+    model.decoder.tanh = limit
+    model.decoder.conv2.weight.mul_(0.3 / sound_N1T.std())
+    model.decoder.conv2.bias.zero_()
+
+
 @torch.no_grad()
-def xcodec() -> Any:
+def xcodec(small: bool = True) -> Any:
     from transformers import XcodecConfig, XcodecModel
 
     torch.manual_seed(0)
     acoustic = {"model_type": "dac", "encoder_hidden_size": 4, "decoder_hidden_size": 32, "hidden_size": 16,
                 "downsampling_ratios": [8, 5, 4, 2], "upsampling_ratios": [8, 5, 4, 2]}  # fmt: skip
-    config = XcodecConfig(acoustic_model_config=acoustic, semantic_model_config=SMALL_HUBERT)
-    model = XcodecModel(config).eval()
+    sizes = {"acoustic_model_config": acoustic, "semantic_model_config": SMALL_HUBERT} if small else {}
+    model = XcodecModel(XcodecConfig(**sizes)).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.Conv1d | torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=(2 / module.weight[0].numel()) ** 0.5)
-    _fit_residual(model.quantizer.quantizers, _latents(model, _heard(16_000)), _put_embed, 1024)
+    _fit_residual(model.quantizer.quantizers, _latents(model, _heard(16_000)[: None if small else 1]), _put_embed, 1024)
     return model
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,14 +149,36 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
         open_tokenizer(saved["encodec"])
 
 
+FULL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "encodec": (lambda: checkpoints.encodec(small=False), {}),
+    "encodec_48": (lambda: checkpoints.encodec(48_000, small=False), {}),
+    "mimi": (lambda: checkpoints.mimi(small=False), {}),
+    "dac": (lambda: checkpoints.dac(small=False), {}),
+    "xcodec": (lambda: checkpoints.xcodec(small=False), {}),
+    "s3_v2": (lambda: checkpoints.s3(6, 1_280), {}),
+    "s3_v3": (lambda: checkpoints.s3(12, 1_280), {"model": "v3"}),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["encodec", "mimi"])
-def test_a_model_of_full_size_opens_and_encodes(kind: str, tmp_path: Path) -> None:
-    """The published sizes: 15 and 79 million weights. One by one: codes of random weights lie so near each other that sums decide."""
-    model = checkpoints.encodec(small=False) if kind == "encodec" else checkpoints.mimi(small=False)
-    model.save_pretrained(tmp_path)
-    settings = checkpoints.EncodecSettings if kind == "encodec" else checkpoints.MimiSettings
-    tokenizer = open_tokenizer(settings(weights=str(tmp_path)))
-    batch = waves(24_000)
+@pytest.mark.parametrize("name", FULL)
+def test_a_model_of_full_size_opens_encodes_and_sounds(
+    name: str, saved: dict[str, CodecSettings], tmp_path: Path
+) -> None:
+    """The published sizes, 15 to 240 million weights, on a third of a second: one by one, for codes of random weights lie so near each other that sums decide."""
+    make, more = FULL[name]
+    model, place = make(), tmp_path / "s3.pt"
+    if isinstance(model, dict):
+        torch.save(model, place)
+    else:
+        place = tmp_path / "folder"
+        model.save_pretrained(place)
+    tokenizer = open_tokenizer(saved[name].model_copy(update={"weights": str(place), **more}))
+    rate = tokenizer.spec.sample_rate
+    batch = [sounds(seconds, rate, seed=i)[0] for i, seconds in enumerate((0.1, 0.32))]
     assert parity(tokenizer, batch).mismatched == 0
-    assert len(np.unique(np.concatenate(tokenizer.encode(batch))[:, 0])) > 15
+    codes_FQ = tokenizer.encode(batch[1:])[0]
+    assert len(codes_FQ) == tokenizer.frames(len(batch[1]))
+    assert len(np.unique(codes_FQ[:, 0])) > len(codes_FQ) / 4
+    if tokenizer.can_decode:
+        assert np.isfinite(tokenizer.decode(codes_FQ)).all()

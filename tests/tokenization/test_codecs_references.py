@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -149,6 +154,32 @@ def test_an_original_file_and_a_folder_of_the_same_weights_give_the_same_codes_a
     assert len(np.unique(codes_FQ[:, 0])) > 40
     assert np.array_equal(file.encode([wave_T])[0], codes_FQ)
     assert np.array_equal(file.decode(codes_FQ[:20]), folder.decode(codes_FQ[:20]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_an_original_file_gives_the_codes_of_the_original_implementation(
+    rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is not for commercial use, so nothing installs it here: this runs where somebody did. Of torchaudio, which it imports, it needs nothing for this."""
+    if find_spec("encodec") is None:
+        pytest.skip("the package encodec is not installed")
+    stub = ModuleType("torchaudio")
+    stub.__spec__ = ModuleSpec("torchaudio", None)
+    monkeypatch.setitem(sys.modules, "torchaudio", stub)
+    theirs = import_module("encodec").EncodecModel
+    original = original_names(checkpoints.encodec(rate, small=False).state_dict())
+    torch.save(original, tmp_path / "encodec.th")
+    network = (theirs.encodec_model_24khz if rate == 24_000 else theirs.encodec_model_48khz)(pretrained=False).eval()
+    network.load_state_dict(original)
+    network.set_target_bandwidth(6.0)
+    [wave_T] = sounds(1.6, rate)
+    segments = network.encode(tensor(wave_T).expand(-1, network.channels, -1))
+    theirs_FQ = torch.cat([codes_NQF[0].T for codes_NQF, _ in segments]).numpy()
+    settings = EncodecSettings.model_validate({"sample_rate": rate, "weights": str(tmp_path / "encodec.th")})
+    ours_FQ = open_tokenizer(settings).encode([wave_T])[0]
+    assert len(np.unique(ours_FQ[:, 0])) > 40
+    assert np.array_equal(ours_FQ, theirs_FQ)
 
 
 def test_a_file_of_the_other_rate_or_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +161,36 @@ def test_mel_filters_have_unit_area_and_the_mel_is_bounded_from_below() -> None:
     mel_ML = log_mel(torch.from_numpy(sounds(1.0, 16_000)[0]), 128)
     assert mel_ML.shape == (128, 100)
     assert float(mel_ML.max() - mel_ML.min()) <= 2.0
+
+
+# The reference implementation
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package s3tokenizer. It imports torchaudio, which it needs for reading files alone."""
+    monkeypatch.setitem(sys.modules, "torchaudio", ModuleType("torchaudio"))
+    return pytest.importorskip("s3tokenizer")
+
+
+@pytest.mark.parametrize("model", ["v2", "v3"])
+def test_codes_are_those_of_the_reference_implementation_of_any_length_in_one_batch(
+    model: str, reference: Any, tmp_path: Path
+) -> None:
+    state = checkpoints.s3(6 if model == "v2" else 12)
+    torch.save(state, tmp_path / "s3.pt")
+    tokenizer = open_tokenizer(S3Settings.model_validate({"weights": str(tmp_path / "s3.pt"), "model": model}))
+    kind, about = ("S3TokenizerV2", "ModelConfig") if model == "v2" else ("S3TokenizerV3", "ModelConfigV3")
+    narrow = getattr(sys.modules[f"s3tokenizer.model_{model}"], about)(n_audio_state=64, n_audio_head=1)
+    network = getattr(reference, kind)(f"speech_tokenizer_{model}_25hz", narrow).eval()
+    network.load_state_dict(state)
+    waves = [sounds(seconds, 16_000, seed=i)[0] for i, seconds in enumerate((0.5, 1.37, 4.0, 33.0))]
+    mel_NML, counts_N = reference.padding([reference.log_mel_spectrogram(torch.from_numpy(wave_T)) for wave_T in waves])
+    theirs_NF, frames_N = network.quantize(mel_NML, counts_N)
+    ours = tokenizer.encode(waves)
+    for ours_FQ, theirs_F, frames in zip(ours, theirs_NF, frames_N, strict=True):
+        assert np.array_equal(ours_FQ[:, 0], theirs_F[: int(frames)].numpy())
+    assert len(np.unique(np.concatenate(ours))) > 100
 
 
 # Vocoders

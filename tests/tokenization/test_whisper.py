@@ -21,7 +21,8 @@ from manifests.settings.recognisers import WhisperSettings
 from tests.tokenization import whispers
 from tests.tokenization.whispers import LOOP, NOISE, RATE, SAID, sound
 from tokenization.adapter import TokenizerError
-from tokenization.recognisers import openai_whisper
+from tokenization.codecs.weights import Found
+from tokenization.recognisers import openai_whisper, whisper_files
 from tokenization.recognisers.base import Recogniser, RecogniserError
 from tokenization.recognisers.registry import describe_recogniser, open_recogniser, pinned
 from tokenization.recognisers.windows import Piece, WhisperRecogniser, cut
@@ -256,7 +257,7 @@ def test_what_is_no_sound_is_refused(recogniser: Recogniser) -> None:
 
 
 def test_features_are_fifty_frames_a_second_of_thirty(checkpoint: Path) -> None:
-    model, _ = openai_whisper.loaded(checkpoint)
+    model, _ = whisper_files.loaded(Found(checkpoint, None, ""), "features")
     with torch.inference_mode():
         features_NFD = openai_whisper.encoded(model, [sound(200), sound(700)])
     assert features_NFD.shape == (2, 1_500, whispers.WIDTH)

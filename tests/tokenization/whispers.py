@@ -128,7 +128,7 @@ def _hidden(decoder: Any, given_NL: Tensor, features_NFD: Tensor) -> Tensor:
     return decoder.ln(x_NLD)
 
 
-# As CTranslate2 has it
+# As transformers and CTranslate2 have it
 
 NAMES = (
     ("blocks", "layers"), ("mlp.0", "fc1"), ("mlp.2", "fc2"), ("mlp_ln", "final_layer_norm"),
@@ -139,30 +139,82 @@ NAMES = (
 )  # fmt: skip
 
 
-def converted(checkpoint: Path, folder: Path) -> Path:
-    """The same weights as a folder for faster-whisper; skips where its packages are not installed."""
-    loader = pytest.importorskip("ctranslate2.converters.transformers").WhisperLoader()
+def as_transformers(checkpoint: Path, folder: Path) -> Path:
+    """The same weights as a folder of transformers, with its tokenizer and what it needs to generate text; skips where a package is not installed."""
+    model, hf = _of_transformers(checkpoint), _words()
+    model.generation_config = _generation(checkpoint)
+    model.save_pretrained(folder)
+    hf.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _of_transformers(checkpoint: Path) -> Any:
+    pytest.importorskip("whisper")
     from transformers import WhisperConfig, WhisperForConditionalGeneration
-    from transformers.convert_slow_tokenizer import TikTokenConverter
-    from whisper import tokenizer as theirs
 
     held = torch.load(checkpoint, weights_only=True)
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    dims = held["dims"]
+    width, heads = dims["n_audio_state"], dims["n_audio_head"]
     model = WhisperForConditionalGeneration(WhisperConfig(
-        vocab_size=51_865, d_model=WIDTH, encoder_ffn_dim=4 * WIDTH, decoder_ffn_dim=4 * WIDTH, num_mel_bins=80, **layers
+        vocab_size=dims["n_vocab"], d_model=width, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, num_mel_bins=dims["n_mels"],
+        encoder_layers=dims["n_audio_layer"], decoder_layers=dims["n_text_layer"], encoder_attention_heads=heads, decoder_attention_heads=heads,
     ))  # fmt: skip
     model.model.load_state_dict(
         {_renamed(name): array for name, array in held["model_state_dict"].items()}, strict=True
     )
     model.tie_weights()
-    encoding = theirs.get_encoding("multilingual", num_languages=99)
-    marks = sorted(encoding._special_tokens, key=encoding._special_tokens.__getitem__)
+    return model.eval()
+
+
+def _marks() -> dict[str, int]:
+    """Whisper's special tokens."""
+    from whisper import tokenizer as theirs
+
+    return theirs.get_encoding("multilingual", num_languages=99)._special_tokens
+
+
+def _languages() -> dict[str, int]:
+    from whisper import tokenizer as theirs
+
+    return {f"<|{code}|>": _marks()[f"<|{code}|>"] for code in list(theirs.LANGUAGES)[:99]}
+
+
+def _words() -> Any:
+    """Whisper's tokenizer as Hugging Face has it."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from whisper import tokenizer as theirs
+
+    marks = _marks()
     assets = Path(theirs.__file__).parent / "assets"
-    hf = TikTokenConverter(str(assets / "multilingual.tiktoken"), extra_special_tokens=marks).converted()
+    return TikTokenConverter(
+        str(assets / "multilingual.tiktoken"), extra_special_tokens=sorted(marks, key=marks.__getitem__)
+    ).converted()
+
+
+def _generation(checkpoint: Path) -> Any:
+    """What the published folders say of generating, and what OpenAI's package leaves out."""
+    import whisper
+    from transformers import GenerationConfig
+
+    marks, held = _marks(), torch.load(checkpoint, weights_only=True)
+    model = whisper.model.Whisper(whisper.model.ModelDimensions(**held["dims"]))
+    left_out = whisper.decoding.DecodingTask(model, whisper.DecodingOptions(fp16=False))._get_suppress_tokens()
+    return GenerationConfig(
+        decoder_start_token_id=marks["<|startoftranscript|>"], eos_token_id=marks["<|endoftext|>"], pad_token_id=marks["<|endoftext|>"],
+        no_timestamps_token_id=marks["<|notimestamps|>"], is_multilingual=True, lang_to_id=_languages(),
+        task_to_id={task: marks[f"<|{task}|>"] for task in ("transcribe", "translate")}, suppress_tokens=list(left_out),
+        begin_suppress_tokens=[220, marks["<|endoftext|>"]], max_length=448, return_timestamps=False,
+    )  # fmt: skip
+
+
+def converted(checkpoint: Path, folder: Path) -> Path:
+    """The same weights as a folder for faster-whisper; skips where its packages are not installed."""
+    loader = pytest.importorskip("ctranslate2.converters.transformers").WhisperLoader()
+    model, hf = _of_transformers(checkpoint), _words()
     spec = loader.get_model_spec(model)
     spec.register_vocabulary([hf.id_to_token(i) for i in range(hf.get_vocab_size())])
     spec.config.suppress_ids, spec.config.suppress_ids_begin, spec.config.alignment_heads = [], [220, 50_257], [(0, 0)]
-    spec.config.lang_ids = [encoding._special_tokens[f"<|{code}|>"] for code in list(theirs.LANGUAGES)[:99]]
+    spec.config.lang_ids = list(_languages().values())
     spec.validate()
     spec.optimize()
     folder.mkdir()

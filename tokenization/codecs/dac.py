@@ -20,7 +20,9 @@ from tokenization.codecs import pretrained
 from tokenization.codecs.encodec import pieces_of
 from tokenization.codecs.encodec import reach as heard_by
 from tokenization.codecs.grouping import Grouping, encode_framed
+from tokenization.codecs.layers import layer_of
 from tokenization.codecs.neural import NeuralTokenizer, chosen_device, sized
+from tokenization.codecs.streaming import LayeredSteps
 from tokenization.codecs.weights import Found, find
 
 if TYPE_CHECKING:
@@ -89,6 +91,13 @@ class Dac:
     def decode(self, codes_FQ: Tensor) -> Tensor:
         wave_T = self.model.decode(audio_codes=codes_FQ.T[None], return_dict=True).audio_values[0]
         return sized(wave_T, len(codes_FQ) * self.hop)
+
+    def steps(self) -> LayeredSteps:
+        return LayeredSteps(self._points, layer_of(self.model.decoder), self.hop)
+
+    def _points(self, codes_FQ: Tensor) -> Tensor:
+        """``x_1DF``, what the codes stand for."""
+        return self.model.quantizer.from_codes(codes_FQ.T[None])[0]
 
     def vectors(self) -> Tensor:
         import torch

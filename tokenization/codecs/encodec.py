@@ -19,7 +19,9 @@ from tokenization.adapter import TokenizerError, TokenizerSpec, frames_by_hop
 from tokenization.codecs import pretrained
 from tokenization.codecs.encodec_original import load_original, original_config
 from tokenization.codecs.grouping import Grouping, encode_framed
+from tokenization.codecs.layers import chain
 from tokenization.codecs.neural import NeuralTokenizer, chosen_device
+from tokenization.codecs.streaming import LayeredSteps
 from tokenization.codecs.weights import Found, find
 
 if TYPE_CHECKING:
@@ -148,6 +150,13 @@ class CausalEncodec:
 
     def decode(self, codes_FQ: Tensor) -> Tensor:
         return self.model._decode_frame(codes_FQ.T[None])[0, 0]
+
+    def steps(self) -> LayeredSteps:
+        return LayeredSteps(self._points, chain(self.model.decoder.layers), self.hop)
+
+    def _points(self, codes_FQ: Tensor) -> Tensor:
+        """``x_1DF``, what the codes stand for."""
+        return self.model.quantizer.decode(codes_FQ.T[:, None])
 
     def vectors(self) -> Tensor:
         return codebook_vectors(self.model, self.model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth))

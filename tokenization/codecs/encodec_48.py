@@ -8,7 +8,7 @@ Shapes: N segments, T samples, F frames, Q codebooks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +70,64 @@ class SegmentedEncodec:
 
     def decode(self, codes_FQ: Tensor) -> Tensor:
         """The mean of both channels; segments are faded into each other."""
+        return self.steps().feed(codes_FQ, True)
+
+    def steps(self) -> SegmentedSteps:
+        return SegmentedSteps(
+            self._sound, self.model._linear_overlap_add, self._segment_frames, self.model.config.chunk_stride
+        )
+
+    def _sound(self, codes_FQ: Tensor) -> Tensor:
+        """``wave_1CT`` of a segment."""
         import torch
 
         scale = torch.full((1, 1), LOUDNESS if self.model.config.normalize else 1.0, device=codes_FQ.device)
-        segments = [self.model._decode_frame(part.T[None], scale) for part in codes_FQ.split(self._segment_frames)]
-        return self.model._linear_overlap_add(segments, self.model.config.chunk_stride)[0].mean(dim=0)
+        return self.model._decode_frame(codes_FQ.T[None], scale)
 
     def vectors(self) -> Tensor:
         return codebook_vectors(self.model, self.model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth))
+
+
+@dataclass
+class SegmentedSteps:
+    """Segment by segment: what no later segment is faded into leaves.
+
+    sound     codes of a segment to ``wave_1CT``
+    faded     the library's way of adding segments that overlap
+    frames    of a segment
+    stride    samples from the beginning of one segment to that of the next
+    """
+
+    sound: Callable[[Any], Any]
+    faded: Callable[[list[Any], int], Any]
+    frames: int
+    stride: int
+    _codes: Any = None
+    _before: Any = None
+
+    def feed(self, codes_FQ: Tensor, last: bool) -> Tensor:
+        import torch
+
+        self._codes = codes_FQ if self._codes is None else torch.cat([self._codes, codes_FQ])
+        parts = []
+        while len(self._codes) > self.frames or (last and len(self._codes)):
+            segment_FQ, self._codes = self._codes[: self.frames], self._codes[self.frames :]
+            parts.append(self._segment(segment_FQ, last and not len(self._codes)))
+        return torch.cat(parts) if parts else torch.zeros(0, device=codes_FQ.device)
+
+    def _segment(self, codes_FQ: Tensor, last: bool) -> Tensor:
+        """The sound from the beginning of a segment to that of the next, or to its end; what goes before fades out in it."""
+        import torch.nn.functional as F
+
+        wave_1CT = self.sound(codes_FQ)
+        end = wave_1CT.shape[-1] if last else self.stride
+        if self._before is None:
+            joined_1CT = self.faded([wave_1CT], self.stride)
+        else:
+            overlap = self._before.shape[-1] - self.stride
+            filled_1CT = F.pad(
+                wave_1CT, (0, max(0, overlap - wave_1CT.shape[-1]))
+            )  # the last may be shorter than what it is faded into
+            joined_1CT = self.faded([self._before, filled_1CT], self.stride)[..., self.stride :]
+        self._before = wave_1CT
+        return joined_1CT[0, :, :end].mean(dim=0)

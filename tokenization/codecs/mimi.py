@@ -16,7 +16,9 @@ from tokenization.adapter import TokenizerSpec, frames_by_hop
 from tokenization.codecs import pretrained
 from tokenization.codecs.encodec import pieces_of
 from tokenization.codecs.grouping import Grouping, encode_framed
+from tokenization.codecs.layers import chain
 from tokenization.codecs.neural import NeuralTokenizer, chosen_device, sized
+from tokenization.codecs.streaming import LayeredSteps
 from tokenization.codecs.weights import Found, find
 
 if TYPE_CHECKING:
@@ -81,6 +83,17 @@ class Mimi:
     def decode(self, codes_FQ: Tensor) -> Tensor:
         wave_T = self.model.decode(codes_FQ.T[None], return_dict=True).audio_values[0, 0]
         return sized(wave_T, len(codes_FQ) * self.hop)
+
+    def steps(self) -> LayeredSteps:
+        half = self.model.decoder
+        upwards = [] if half.upsample is None else [half.upsample]
+        return LayeredSteps(
+            self._points, chain([*upwards, half.decoder_transformer, *half.decoder_seanet.layers]), self.hop
+        )
+
+    def _points(self, codes_FQ: Tensor) -> Tensor:
+        """``x_1DF``, what the codes stand for."""
+        return self.model.quantizer.decode(codes_FQ.T[None])
 
     def vectors(self) -> Tensor:
         import torch

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tokenization.adapter import Codes, TokenizerError, TokenizerSpec, Vectors, Wave, checked_codes, checked_wave
+from tokenization.streaming import cannot_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tokenization.codecs.streaming import CodecStream, Steps
 
 
 class Network(Protocol):
@@ -29,6 +32,10 @@ class Network(Protocol):
 
     def decode(self, codes_FQ: Tensor) -> Tensor:
         """At least one frame to ``wave_T``. Raises :class:`TokenizerError` where there is no decoder."""
+        ...
+
+    def steps(self) -> Steps | None:
+        """A fresh decoder that is fed piece by piece; None where there is none."""
         ...
 
     def vectors(self) -> Tensor | None: ...
@@ -68,6 +75,16 @@ class NeuralTokenizer:
         with computing():
             wave_T = self.network.decode(torch.from_numpy(codes.astype(np.int64)).to(self.device))
         return np.ascontiguousarray(wave_T.cpu().numpy(), dtype=np.float32)
+
+    def stream(self) -> CodecStream:
+        """A fresh stream. Raises :class:`TokenizerError` where the codec makes sound of whole utterances only, or none."""
+        from tokenization.codecs.streaming import CodecStream
+
+        with computing():
+            steps = self.network.steps() if self.can_decode else None
+        if steps is None:
+            raise TokenizerError(cannot_stream(self.spec.name))
+        return CodecStream(self.spec, steps, self.device)
 
     def vectors(self) -> Vectors | None:
         vectors_QKZ = self.network.vectors()

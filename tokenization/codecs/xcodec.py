@@ -15,7 +15,9 @@ from manifests.settings.codecs import XcodecSettings
 from tokenization.adapter import TokenizerError, TokenizerSpec, frames_by_hop
 from tokenization.codecs import pretrained
 from tokenization.codecs.grouping import Grouping, encode_framed
+from tokenization.codecs.layers import layer_of
 from tokenization.codecs.neural import NeuralTokenizer, chosen_device, sized
+from tokenization.codecs.streaming import LayeredSteps
 from tokenization.codecs.weights import Found, find
 
 if TYPE_CHECKING:
@@ -71,6 +73,13 @@ class Xcodec:
     def decode(self, codes_FQ: Tensor) -> Tensor:
         wave_T = self.model.decode(codes_FQ.T[None], return_dict=True).audio_values[0, 0]
         return sized(wave_T, len(codes_FQ) * self.hop)
+
+    def steps(self) -> LayeredSteps:
+        return LayeredSteps(self._points, layer_of(self.model.acoustic_decoder), self.hop)
+
+    def _points(self, codes_FQ: Tensor) -> Tensor:
+        """``x_1DF``, what the codes stand for."""
+        return self.model.fc2(self.model.quantizer.decode(codes_FQ.T[:, None]).mT).mT
 
     def vectors(self) -> Tensor:
         import torch

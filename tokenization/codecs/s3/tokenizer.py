@@ -100,6 +100,9 @@ class S3:
             raise TokenizerError("the S3 tokenizer makes no sound by itself: name a vocoder (speech.vocoder)")
         return torch.from_numpy(self.sound(codes_FQ[:, 0].cpu().numpy()))
 
+    def steps(self) -> None:
+        """A vocoder is given whole utterances."""
+
     def vectors(self) -> Tensor:
         """The levels of each code in the quantizer's eight dimensions."""
         import torch
