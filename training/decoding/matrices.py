@@ -14,7 +14,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
 SMALL = 2**19  # numbers of a matrix that stays in a core's cache from pass to pass
 
 
