@@ -11,6 +11,7 @@ from pipelines.engine.contract import Job, Task, Worker
 DIED = ("worker_died", "the process that worked on it died (crash in native code, or killed for memory)")
 ABSENT = "no worker starts; is this version of the project installed on every node, or run.ship set?"
 LOST = "the node that worked on it is gone"
+CUT_OFF = "the process that worked on it was out of reach, and what it had to say is lost"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 
 
@@ -18,7 +19,7 @@ STALLED = ("worker_stalled", "the process that worked on it made no progress for
 class Event:
     """What a slot of the pool has to tell about a task: how it ended, or that it came back without having been begun.
 
-    Where a worker died, ``died`` lays it at the task's door; ``lost`` does not, for its whole node is gone.
+    Where a worker died, ``died`` lays it at the task's door; ``lost`` does not, for a whole node is gone or out of reach.
     """
 
     slot: int
