@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from pipelines.engine.contract import RunFailed
-from pipelines.engine.pool import ABSENT, one_line
+from pipelines.engine.pool import ABSENT, OUT_OF_TOUCH, one_line
 from pipelines.engine.room import Demand, Wait
 from pipelines.engine.stopping import Interrupted, Stopping
 
@@ -92,6 +92,8 @@ class _Calls:
 
         try:
             return self._get(chunk, reference)
+        except ConnectionError as error:
+            raise RunFailed(f"{self.wait.stage}: {OUT_OF_TOUCH.format(error=one_line(error))}") from error
         except WorkerCrashedError:
             return [item for one in chunk for item in self._alone(one)]
 

@@ -11,6 +11,7 @@ from pipelines.engine.contract import Job, Task, Worker
 DIED = ("worker_died", "the process that worked on it died (crash in native code, or killed for memory)")
 ABSENT = "no worker starts; is this version of the project installed on every node, or run.ship set?"
 LOST = "the node that worked on it is gone"
+OUT_OF_TOUCH = "the Ray cluster is out of touch ({error}); run again to resume"
 CUT_OFF = "the process that worked on it was out of reach, and what it had to say is lost"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 

@@ -426,6 +426,9 @@ class SimulatedRay:
         self.place_waiting()
         return actor
 
+    def is_initialized(self) -> bool:
+        return True
+
     def put(self, value: Any) -> Any:
         return value
 
