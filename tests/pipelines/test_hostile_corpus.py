@@ -210,6 +210,31 @@ def test_ids_of_any_kind_keep_their_utterance_apart_and_make_no_path(tmp_path: P
     assert all(name.replace("-", "").replace(".", "").isalnum() or name in (".lock",) for name in names), names
 
 
+DEEP = {
+    "lists": b"[" * 200_000, "lists that close": b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "objects": b'{"a":' * 100_000,
+    "digits": b'{"text": ' + b"9" * 900_000 + b"}", "a float of many digits": b'{"duration": 1' + b"0" * 100_000 + b".5}", "infinity": b'{"duration": Infinity, "text": NaN}',
+    "no object": b'"text"', "half a pair": b'{"text": "\\ud800"}', "two megabytes": b'{"text": "' + b"x" * 2_000_000 + b'"}',
+}  # fmt: skip
+
+
+def test_json_made_to_do_harm_costs_its_own_utterance_at_most(tmp_path: Path) -> None:
+    sounds = [wav(0.6 + 0.01 * i) for i in range(len(DEEP) + 1)]
+    members = [m for i, text in enumerate(DEEP.values()) for m in ((f"n{i}.json", text), (f"n{i}.wav", sounds[i]))]
+    write(
+        tmp_path / "corpus", {"t.tar": tar([*members, ("good.json", b'{"text": "words"}'), ("good.wav", sounds[-1])])}
+    )
+    data, aside = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
+    assert len(data) + len(aside) == len(DEEP) + 1
+    assert set(aside.values()) <= {"bad_line", "bad_encoding"}, aside
+    good = data.find(key_of("t/good"))
+    assert good is not None
+    lines = b"\n".join(text for text in DEEP.values()) + b'\n{"id": "good", "audio": "good.wav", "text": "words"}\n'
+    write(tmp_path / "listed", {"list.jsonl": lines, "good.wav": GOOD})
+    data, aside = make(tmp_path / "listed", tmp_path / "other", layout="table")
+    assert [s.meta["id"] for s in data] == ["good"]
+    assert len(aside) == len(DEEP)
+
+
 BOMBS = {
     "aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [*{m},*{m},*{m},*{m},*{m},*{m},*{m},*{m},*{m}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
     "one alias": "corpus: &c {layout: folder, root: .}\nname: *c\n",
