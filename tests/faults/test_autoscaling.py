@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.command import run
 from tests.faults.heads import Head, cluster
 from tests.small_corpus import fingerprints, write_corpus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TYPES = {
     "cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},

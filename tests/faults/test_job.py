@@ -15,6 +15,8 @@ from tests.faults.command import ROOT, run
 from tests.faults.heads import Head, cluster
 from tests.small_corpus import fingerprints, overrides, write_corpus
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
