@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.engine.commit import committed, execute, node
 from pipelines.engine.contract import Job, NodeLost, RunFailed, Task, Worker
-from pipelines.engine.pool import ABSENT, CUT_OFF, DIED, LOST, OUT_OF_TOUCH, STALLED, Event, one_line
+from pipelines.engine.pool import ABSENT, CUT_OFF, DIED, LOST, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
 ASKING = 0.005  # seconds between two questions to any: a thousand actors must not keep the driver busy with them
@@ -170,13 +170,6 @@ class RayPool:
                 slot.recalled = True
 
     def poll(self, seconds: float) -> list[Event]:
-        """As :class:`Pool` says. Raises :class:`RunFailed` where Ray's client has lost its cluster."""
-        try:
-            return self._polled(seconds)
-        except ConnectionError as error:
-            raise RunFailed(f"{self._job.stage}: {OUT_OF_TOUCH.format(error=one_line(error))}") from error
-
-    def _polled(self, seconds: float) -> list[Event]:
         watched = {slot.awaited: i for i, slot in enumerate(self._slots) if slot.awaited is not None}
         ready, _ = self._ray.wait(list(watched), num_returns=1, timeout=seconds)
         if ready:
