@@ -23,12 +23,12 @@ from typing import IO
 
 import pytest
 
+from tests.faults.heads import PATIENT, UP
 from tests.faults.nodes import HIDE
 
 NETWORK = "10.77.0"
 CLONE_NEWNET = 0x40000000  # of <sched.h>; Python 3.12 has it in os
 SWITCH = "switch"  # its address is that of whatever is no node, such as a server of files
-UP = "Ray runtime started"
 # A node that does not answer for two seconds is given up: by default that takes a quarter of a minute, or a whole one.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000",
@@ -196,7 +196,14 @@ class Hosts:
             sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *where, *offers, f"--node-ip-address={self.net.address(host)}",
             f"--temp-dir={mine}", "--object-store-memory=100000000",
         ]  # fmt: skip
-        environment = {**os.environ, **self.secret, **self.environment, **QUICK, "PYTHONPATH": str(self.folder)}
+        environment = {
+            **os.environ,
+            **self.secret,
+            **self.environment,
+            **PATIENT,
+            **QUICK,
+            "PYTHONPATH": str(self.folder),
+        }
         output = self.folder / f"{host}.txt"
         with output.open("wb") as file:
             process = subprocess.Popen(

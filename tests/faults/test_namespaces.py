@@ -203,6 +203,31 @@ def test_nodes_that_have_neither_code_nor_data_get_both_by_the_network_and_one_t
     lan.cluster.again("one")
 
 
+def test_a_machine_that_is_no_node_is_told_so_in_one_line_and_may_come_as_a_client(
+    lan: Lan, corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """It has no process and no file of the cluster, as a desk that stands elsewhere."""
+    within = partial(lan.net.within, "away", hide=[lan.cluster.folder], alone=True)
+    client = f"ray://{lan.net.address('head')}:10001"
+
+    def asked(address: str, ship: bool = False) -> tuple[int, str]:
+        more = {"run.address": address, "run.ship": ship, "run.workers": 1, "plan.unit_seconds": 2}
+        return run(corpus, tmp_path / "out", lan.cluster.secret, tmp_path, within, **more)
+
+    for address, wanted in (
+        (lan.cluster.address, f"ray start --address={lan.cluster.address} --num-cpus=0"),
+        (client, "set run.ship"),
+    ):
+        code, output = asked(address)
+        assert code == 3, output
+        [line] = [line for line in output.splitlines() if line.startswith("speechmill: ")]
+        assert wanted in line
+        assert "Traceback" not in output
+    code, output = asked(client, ship=True)
+    assert code == 0, output
+    balanced(tmp_path / "out", undisturbed)
+
+
 def test_a_node_that_decodes_for_others_is_cut_off_and_no_unit_pays_for_it(
     lan: Lan, corpus: Path, undisturbed: dict[str, bytes], desk: Path, tmp_path: Path
 ) -> None:
@@ -228,28 +253,3 @@ def test_a_node_out_of_reach_may_go_on_writing_and_the_run_waits_for_the_next_th
         lan.given_up()
     lan.cluster.again(host)
     ends_well(process, out, undisturbed)
-
-
-def test_a_machine_that_is_no_node_is_told_so_in_one_line_and_may_come_as_a_client(
-    lan: Lan, corpus: Path, undisturbed: dict[str, bytes], tmp_path: Path
-) -> None:
-    """It has no process and no file of the cluster, as a desk that stands elsewhere."""
-    within = partial(lan.net.within, "away", hide=[lan.cluster.folder], alone=True)
-    client = f"ray://{lan.net.address('head')}:10001"
-
-    def asked(address: str, ship: bool = False) -> tuple[int, str]:
-        more = {"run.address": address, "run.ship": ship, "run.workers": 1, "plan.unit_seconds": 2}
-        return run(corpus, tmp_path / "out", lan.cluster.secret, tmp_path, within, **more)
-
-    for address, wanted in (
-        (lan.cluster.address, f"ray start --address={lan.cluster.address} --num-cpus=0"),
-        (client, "set run.ship"),
-    ):
-        code, output = asked(address)
-        assert code == 3, output
-        [line] = [line for line in output.splitlines() if line.startswith("speechmill: ")]
-        assert wanted in line
-        assert "Traceback" not in output
-    code, output = asked(client, ship=True)
-    assert code == 0, output
-    balanced(tmp_path / "out", undisturbed)
