@@ -25,11 +25,17 @@ ALLOCATOR = {
 }  # fmt: skip
 ENVIRONMENT = {**THREADS, **ALLOCATOR}
 CONNECT_SECONDS = 10.0
+CLIENT = "ray://"
+NO_NODE = "resolve node to connect to"  # how Ray tells that none of its cluster's nodes is on this machine
 ROOMS = ("manifests", "tokenization", "training", "pipelines")
 
 
 class ClusterUnreachable(RunFailed):
     """There is no Ray cluster to join at the address that was given, or none can be started here."""
+
+
+class _NoNode(ConnectionError):
+    """This machine is no node of any Ray cluster."""
 
 
 @dataclass
@@ -49,6 +55,9 @@ class Cluster:
             return
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault(
+            "RAY_ENABLE_AUTO_CONNECT", "0"
+        )  # else Ray starts some cluster where a call finds that its own is gone
         import ray
 
         if ray.is_initialized():
@@ -58,15 +67,23 @@ class Cluster:
         try:
             with _own_signals():
                 ray.init(**self._where(), **options)
+            if self.through_client:
+                ray.put(self.settings)  # what cannot be read there says so now
         except Exception as error:  # Ray raises anything here: plain Exception where its processes are slow
             raise ClusterUnreachable(_refusal(self.settings.address, error)) from error
         self._started = self._ours = True
+
+    @property
+    def through_client(self) -> bool:
+        """Whether Ray's client speaks for this process, which then need not run on a node."""
+        return (self.settings.address or "").startswith(CLIENT)
 
     def _where(self) -> dict[str, Any]:
         """The options of ``ray.init`` that say what to join or to start. Raises OSError or ValueError where nobody answers."""
         address = self.settings.address
         if address:
-            _knock(address)
+            if _knock(address) and not self.through_client:
+                _belong()
             return {"address": address}
         workers = self.settings.workers or os.cpu_count() or 1
         cpus = max(1, round(workers * self.settings.cpus_per_worker))
@@ -117,6 +134,13 @@ def _own_signals() -> Iterator[None]:
 def _refusal(address: str | None, error: Exception) -> str:
     """One line: what could not be had, why, and what to do."""
     why, resume = " ".join(str(error).split())[:300], "nothing is lost: run again to resume"
+    if isinstance(error, _NoNode) or NO_NODE in str(error):
+        return (
+            f"this machine is no node of the Ray cluster at {address}: start speechmill on one of its nodes, "
+            f"make this one a node with `ray start --address={address} --num-cpus=0`, or come as a client, by ray://; {resume}"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"the head of the Ray cluster at {address} lacks this project ({error}): install it there, or set run.ship; {resume}"
     if address is None:
         return f"Ray does not start on this machine ({why}); is it very busy, or out of memory? {resume}"
     return (
@@ -124,8 +148,21 @@ def _refusal(address: str | None, error: Exception) -> str:
     )
 
 
-def _knock(address: str) -> None:
-    """Open and close a connection: Ray itself waits long, and may abort the process, where nobody answers. Raises OSError, ValueError."""
+def _knock(address: str) -> bool:
+    """Open and close a connection: Ray itself waits long, and may abort the process, where nobody answers. Raises OSError, ValueError.
+
+    False for ``auto`` and ``local``, which name no host.
+    """
     where = urlsplit(address if "://" in address else f"//{address}")
-    if where.hostname and where.port:  # not "auto" or "local", which name no host
-        socket.create_connection((where.hostname, where.port), timeout=CONNECT_SECONDS).close()
+    if not (where.hostname and where.port):
+        return False
+    socket.create_connection((where.hostname, where.port), timeout=CONNECT_SECONDS).close()
+    return True
+
+
+def _belong() -> None:
+    """Raises :class:`_NoNode` where no node of Ray runs on this machine: Ray itself would look for one for a minute."""
+    from ray._private.services import find_node_ids
+
+    if not find_node_ids():
+        raise _NoNode

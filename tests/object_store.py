@@ -1,4 +1,5 @@
-"""A real S3 server (moto) in a process of its own, and a proxy before it that fails on demand. Both listen on loopback."""
+"""A real S3 server (moto) in a process of its own, and a proxy before it that fails on demand. Both listen on loopback,
+the server elsewhere if asked."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 BUCKET = "speech"
+LOOPBACK = "127.0.0.1"
 SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
@@ -33,24 +35,24 @@ def environment(endpoint: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
+    with socket.create_server((LOOPBACK, 0)) as held:
         return held.getsockname()[1]
 
 
 @contextmanager
-def s3_server() -> Iterator[int]:
+def s3_server(host: str = LOOPBACK) -> Iterator[int]:
     """The port of a server that holds nothing but the empty bucket :data:`BUCKET`."""
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
     process = subprocess.Popen(
         command,
-        env={**os.environ, **environment(f"http://127.0.0.1:{port}")},
+        env={**os.environ, **environment(f"http://{host}:{port}")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 60
-        while not _made(port):
+        while not _made(port, host):
             assert process.poll() is None, "the server does not start"
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.2)
@@ -60,17 +62,17 @@ def s3_server() -> Iterator[int]:
         process.wait(timeout=20)
 
 
-def _made(port: int) -> bool:
+def _made(port: int, host: str) -> bool:
     try:
-        return _asked(port, "PUT", f"/{BUCKET}", {}, b"")[0] == 200
+        return _asked(port, "PUT", f"/{BUCKET}", {}, b"", host)[0] == 200
     except OSError:
         return False
 
 
 def _asked(
-    port: int, method: str, path: str, headers: dict[str, str], body: bytes
+    port: int, method: str, path: str, headers: dict[str, str], body: bytes, host: str = LOOPBACK
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -213,9 +215,10 @@ def proxy(upstream: int, faults: Faults) -> Iterator[str]:
         thread.join()
 
 
-def upload(port: int, folder: Path, prefix: str) -> str:
+def upload(port: int, folder: Path, prefix: str, host: str = LOOPBACK) -> str:
     """Every file under ``folder`` into the bucket; returns the URL of what was ``folder``."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        status, _, said = _asked(port, "PUT", f"/{BUCKET}/{prefix}/{path.relative_to(folder)}", {}, path.read_bytes())
+        name = f"/{BUCKET}/{prefix}/{path.relative_to(folder)}"
+        status, _, said = _asked(port, "PUT", name, {}, path.read_bytes(), host)
         assert status == 200, said
     return f"s3://{BUCKET}/{prefix}"

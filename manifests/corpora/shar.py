@@ -50,6 +50,8 @@ class SharSounds(AbstractContextManager["SharSounds"]):
             return None, ("missing_audio", f"{self._tar} has {stem} where the cut {cut_id} should come")
         if ending == "nodata":
             return None, ("missing_audio", f"{self._tar} was written without the sound of {cut_id}")
+        if member.kind:
+            return None, ("not_a_file", f"{self._tar}: {member.name} is {member.kind}")
         if not member.whole:
             return None, ("broken_tar", f"{self._tar} is cut short within {cut_id}; fetch it again")
         return AudioRef(self._tar, member.offset, member.size), None

@@ -1,6 +1,7 @@
 """Tars of sound files and their transcripts: WebDataset, WeNet, Emilia.
 
-Sounds are referred to by their bytes' place in the tar; nothing is unpacked.
+Sounds are referred to by their bytes' place in the tar; nothing is unpacked. A link or a device that stands where a sound or a text
+should is no content, and its sample is faulty.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Tars(Corpus):
         names = Names()
         try:
             with opened(files, name) as file:
-                for sample in samples(file, name):
+                for sample in samples(file, name, self._matters):
                     yield legible(names.apart(self._sample(file, name, sample)))
         except (BrokenTar, OSError) as error:
             yield legible(names.apart(Utterance(f"{name}:rest", fault=("broken_tar", str(error)))))
@@ -63,24 +64,40 @@ class Tars(Corpus):
         by_ending = {m.ending: m for m in sample}
         sound, query = self._sound(sample), by_ending.get(self.query or "")
         fault = None if sound else ("missing_audio", f"{where} has no sound file")
-        fault = fault or _cut_short([m for m in sample if not m.whole], where)
+        fault = fault or _no_file([m for m in (sound, query) if m and m.kind], where)
+        fault = fault or _cut_short([m for m in sample if not m.whole and not m.kind], where)
         row, text, wrong = _notes(file, sample, where)
-        ref = AudioRef(name, sound.offset, sound.size) if sound else None
+        ref = AudioRef(name, sound.offset, sound.size) if sound and not sound.kind else None
         found = {f: c for f, c in self.columns.find(row).items() if f not in ("id", "audio", "query_audio")}
         key = f"{name.removesuffix('.tar')}/{sample[0].sample}"
         utterance = utterance_of(row, found, where, str, self.language, fault or wrong, ref, key)
         asked = utterance.query
-        if query:
+        if query and not query.kind:
             asked = replace(asked or Query(), audio=AudioRef(name, query.offset, query.size))
         split = utterance.split or split_of_folder(name.rsplit("/", 1)[-1])
         text = text if text is not None else utterance.text
         return replace(utterance, text=text, split=split, query=asked)
 
     def _sound(self, sample: list[Member]) -> Member | None:
+        files_first = sorted(sample, key=lambda m: m.kind is not None)
         if self.audio is not None:
-            return next((m for m in sample if m.ending == self.audio), None)
-        sounds = (m for m in sample if f".{m.ending.rsplit('.', 1)[-1]}" in AUDIO_SUFFIXES)
-        return next((m for m in sounds if m.ending != self.query), None)
+            return next((m for m in files_first if m.ending == self.audio), None)
+        return next((m for m in files_first if _is_sound(m) and m.ending != self.query), None)
+
+    def _matters(self, member: Member) -> bool:
+        """Whether an utterance hangs on this member."""
+        return _is_sound(member) or member.ending in ("json", *TEXTS, self.audio, self.query)
+
+
+def _is_sound(member: Member) -> bool:
+    return f".{member.ending.rsplit('.', 1)[-1]}" in AUDIO_SUFFIXES
+
+
+def _no_file(members: list[Member], where: str) -> Fault | None:
+    """The first of the sounds that are links, devices or the like."""
+    if not members:
+        return None
+    return ("not_a_file", f"{where}.{members[0].ending} is {members[0].kind}; pack the tar with the files themselves")
 
 
 def _cut_short(members: list[Member], where: str) -> Fault | None:
@@ -94,6 +111,9 @@ def _notes(file: IO[bytes], sample: list[Member], where: str) -> tuple[dict[str,
     fault: Fault | None = None
     for member in sample:
         if member.ending not in ("json", *TEXTS) or not member.whole:
+            continue
+        if member.kind:
+            fault = fault or ("unreadable_text", f"{where}.{member.ending} is {member.kind}")
             continue
         try:
             text, wrong = decode(read_small(file, member), f"{where}.{member.ending}")

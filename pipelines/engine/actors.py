@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from pipelines.engine.commit import committed, execute, node
-from pipelines.engine.contract import Job, RunFailed, Task, Worker
-from pipelines.engine.pool import ABSENT, DIED, LOST, STALLED, Event, one_line
+from pipelines.engine.contract import Job, NodeLost, RunFailed, Task, Worker
+from pipelines.engine.pool import ABSENT, CUT_OFF, DIED, LOST, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
 ASKING = 0.005  # seconds between two questions to any: a thousand actors must not keep the driver busy with them
 LOOK = 0.5  # seconds between two looks at all of them
+WATCH = "watch"  # the group of an actor's methods that answer while it works
 STARTS = 3  # times in a row that an actor may die before its first answer
 
 
@@ -33,8 +34,17 @@ class Pulse:
 STILL = Pulse(0, 0)
 
 
+def _watching(method: Any) -> Any:
+    """Answered by a second thread, while the first is at work: what ``ray.method`` says of a method, said without importing Ray.
+
+    Said with the class, because a driver that comes through Ray's client cannot say it with a call.
+    """
+    method.__ray_concurrency_group__ = WATCH
+    return method
+
+
 class _Actor:
-    """What runs inside a Ray worker process: one stage's worker, and a second thread (group ``watch``) that answers."""
+    """What runs inside a Ray worker process: one stage's worker, and a second thread that answers."""
 
     def __init__(self, job: Job) -> None:
         self._job, self._pulse, self._recalled = job, Pulse(0, 0, node()), False
@@ -51,16 +61,21 @@ class _Actor:
         self._worker = self._worker or self._job.open()
         return dict(execute(self._job, self._worker, task, self._beat))
 
+    @_watching
     def pulse(self) -> Pulse:
         return self._pulse
 
+    @_watching
     def recall(self) -> None:
         self._recalled = True
 
 
 class _Lease(NamedTuple):
+    """A task, and the reference that Ray gave: to its result or, where that is ``doubted``, to the next word of its actor."""
+
     task: Task
-    result: Any  # the reference that Ray gave
+    result: Any
+    doubted: bool = False
 
 
 @dataclass
@@ -114,16 +129,12 @@ class RayPool:
         self._listen_every = min(max(LISTEN, workers * ASKING), stall_seconds / 4)
         self._look_every, self._looked = min(LOOK, stall_seconds / 8), clock()
         self._job, self._job_ref = job, ray.put(job)
-        self._options = {"concurrency_groups": {"watch": 1}, "max_restarts": 0, **options}
+        self._options = {"concurrency_groups": {WATCH: 1}, "max_restarts": 0, **options}
         self._slots = [self._start() for _ in range(workers)]
 
     def _start(self, starts: int = 0) -> _Slot:
         actor = self._ray.remote(**self._options)(_Actor).remote(self._job_ref)
-        return _Slot(actor, self._watching(actor.pulse), starts)
-
-    @staticmethod
-    def _watching(method: Any) -> Any:
-        return method.options(concurrency_group="watch").remote()
+        return _Slot(actor, actor.pulse.remote(), starts)
 
     @property
     def size(self) -> int:
@@ -155,7 +166,7 @@ class RayPool:
     def recall(self) -> None:
         for slot in self._slots:
             if len(slot.leases) > 1 and not slot.recalled:
-                self._watching(slot.actor.recall)
+                slot.actor.recall.remote()
                 slot.recalled = True
 
     def poll(self, seconds: float) -> list[Event]:
@@ -187,19 +198,23 @@ class RayPool:
 
     def _ended(self, i: int) -> list[Event]:
         slot, errors = self._slots[i], self._ray.exceptions
-        task, result = slot.leases[0]
+        task, result, doubted = slot.leases[0]
         try:
             counts = self._ray.get(result)
+            if doubted:  # it is alive, and was not to be reached when it had something to tell
+                return self._gone(i, "lost", CUT_OFF)
             event = Event(i, "returned" if counts is None else "done", task, counts)
+        except errors.ActorUnavailableError:  # whether it is dead, and its node with it, is found out a while later
+            slot.leases[0] = _Lease(task, slot.actor.pulse.remote(), doubted=True)
+            return []
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             return self._gone(i, *(("lost", LOST) if self._node_is_gone(slot) else ("died", DIED[1])))
         except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
-            if isinstance(
-                getattr(error, "cause", error), MemoryError
-            ):  # an utterance that eats memory, short of being killed for it
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, MemoryError):  # an utterance that eats memory, short of being killed for it
                 self._ray.kill(slot.actor)
                 return self._gone(i, "died", DIED[1])
-            event = Event(i, "error", task, message=one_line(error))
+            event = Event(i, "lost" if isinstance(cause, NodeLost) else "error", task, message=one_line(error))
         slot.leases.popleft()
         self._begin(slot)
         return [event]
@@ -233,7 +248,13 @@ class RayPool:
         busy = [i for i, slot in enumerate(self._slots) if slot.leases]
         self._listen([self._slots[i] for i in busy])
         still = [i for i in busy if now - self._slots[i].moved > self._stall]
-        return [e for i in still for e in self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))]
+        return [event for i in still for event in self._stopped(i)]
+
+    def _stopped(self, i: int) -> list[Event]:
+        """An actor stood still for too long, or its node is gone and nobody says so."""
+        if self._node_is_gone(self._slots[i]):
+            return self._gone(i, "lost", LOST)
+        return self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
 
     def _excuse(self, seconds: float) -> None:
         """Time in which nobody looked is held against no actor: the driver was busy, or stopped."""
@@ -249,7 +270,7 @@ class RayPool:
                 self._heard(asked[answer])
         for slot in slots:
             if slot.question is None and self._looked - slot.asked >= self._listen_every:
-                slot.question, slot.asked = self._watching(slot.actor.pulse), self._looked
+                slot.question, slot.asked = slot.actor.pulse.remote(), self._looked
 
     def _heard(self, slot: _Slot) -> None:
         try:
@@ -261,5 +282,5 @@ class RayPool:
             slot.pulse, slot.moved = pulse, self._looked
 
     def close(self) -> None:
-        for slot in self._slots:
+        for slot in self._slots if self._ray.is_initialized() else ():
             self._ray.kill(slot.actor)

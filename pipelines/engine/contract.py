@@ -20,6 +20,10 @@ class RunFailed(RuntimeError):
     """A run that could not be finished: says what, why, and that a rerun resumes."""
 
 
+class NodeLost(RuntimeError):
+    """Raised by a worker whose helpers went with their node: its task is done again, and nothing is held against it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One task: ``count`` utterances, about ``seconds`` of audio."""
@@ -65,7 +69,10 @@ class Worker(Protocol):
     """Does units, one at a time, in one process."""
 
     def process(self, task: Task, beat: Beat) -> Made:
-        """Do the task. A fault of one utterance ends in its outcome; an exception means the unit could not be done."""
+        """Do the task. A fault of one utterance ends in its outcome; an exception means the unit could not be done.
+
+        Raises :class:`NodeLost` where that is no fault of the unit either.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from pipelines.engine.contract import RunFailed
-from pipelines.engine.pool import ABSENT, one_line
+from pipelines.engine.pool import ABSENT, in_touch, one_line
 from pipelines.engine.room import Demand, Wait
 from pipelines.engine.stopping import Interrupted, Stopping
 
@@ -58,9 +58,13 @@ class Mapper:
                 _check(self.stopping, stage)
                 yield work(chunk)
             return
+        self.start()
+        with in_touch(stage):
+            yield from self._mapped(work, chunks, stage)
+
+    def _mapped(self, work: ChunkWork, chunks: Iterable[list[Any]], stage: str) -> Iterator[list[Any]]:
         import ray
 
-        self.start()
         remote = ray.remote(max_retries=1, **self.demand.options())(_call)
         wait = Wait(stage, self.workers(), self.demand, self.console)
         calls = _Calls(partial(remote.remote, ray.put(work)), work, self.stopping, wait)

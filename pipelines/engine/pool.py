@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipelines.engine.commit import execute
-from pipelines.engine.contract import Job, Task, Worker
+from pipelines.engine.contract import Job, RunFailed, Task, Worker
 
 DIED = ("worker_died", "the process that worked on it died (crash in native code, or killed for memory)")
 ABSENT = "no worker starts; is this version of the project installed on every node, or run.ship set?"
 LOST = "the node that worked on it is gone"
+CUT_OFF = "the process that worked on it was out of reach, and what it had to say is lost"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 
 
@@ -18,7 +21,7 @@ STALLED = ("worker_stalled", "the process that worked on it made no progress for
 class Event:
     """What a slot of the pool has to tell about a task: how it ended, or that it came back without having been begun.
 
-    Where a worker died, ``died`` lays it at the task's door; ``lost`` does not, for its whole node is gone.
+    Where a worker died, ``died`` lays it at the task's door; ``lost`` does not, for a whole node is gone or out of reach.
     """
 
     slot: int
@@ -26,6 +29,17 @@ class Event:
     task: Task
     counts: dict[str, int] | None = None
     message: str = ""
+
+
+@contextmanager
+def in_touch(stage: str) -> Iterator[None]:
+    """Raises :class:`RunFailed` where Ray's client has lost its cluster meanwhile: whatever is asked of it then says so."""
+    try:
+        yield
+    except ConnectionError as error:
+        if type(error) is not ConnectionError:  # a pipe that is closed, say
+            raise
+        raise RunFailed(f"{stage}: the Ray cluster is out of touch ({one_line(error)}); run again to resume") from error
 
 
 class Pool(Protocol):

@@ -18,7 +18,7 @@ from pipelines.engine.actors import RayPool
 from pipelines.engine.contract import Job, RunFailed, Unit
 from pipelines.engine.lease import Leases
 from pipelines.engine.pace import Pace
-from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool
+from pipelines.engine.pool import DIED, STALLED, Event, InlinePool, Pool, in_touch
 from pipelines.engine.progress import Events, Meter
 from pipelines.engine.room import Demand, Wait, nodes, room_for
 from pipelines.engine.stopping import Interrupted, Stopping
@@ -72,7 +72,7 @@ class Engine:
         sweep_attempts(store, FOLDER)
         leases = Leases.over(todo, self.settings.attempts, self.settings.error_retries)
         seconds, count = sum(u.seconds for u in todo), sum(u.count for u in todo)
-        with Meter(job.stage, seconds, count, self.console, self.events) as meter:
+        with Meter(job.stage, seconds, count, self.console, self.events) as meter, in_touch(job.stage):
             pool = self._pool(job, todo)
             self.events("stage_staffed", stage=job.stage, workers=pool.size)
             try:

@@ -11,18 +11,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifests.fetch import Fetcher
 from manifests.ledger import Outcome
 from manifests.settings.run import RunSettings
-from pipelines.engine.contract import Beat
+from pipelines.engine.commit import node
+from pipelines.engine.contract import Beat, NodeLost
 from pipelines.engine.room import Demand
 from pipelines.stages.hearing import Ear, Heard
 
 STAGE = "clean"
 AHEAD = 8  # utterances in flight for each listener
 START_SECONDS = 120  # after which listeners that have not come up are given up
+FATE_SECONDS = 120  # within which Ray is to say what became of a listener that does not answer
 GONE = 1  # exit code of a worker whose listener died
 
 
@@ -39,8 +41,9 @@ class _Listener:
     def hear(self, cut: Mapping[str, Any]) -> Heard | Outcome:
         return self._ear.hear(cut)
 
-    def up(self) -> bool:
-        return True
+    def up(self) -> str:
+        """The id of the node it runs on."""
+        return node()
 
 
 def ear_for(ear: Ear, run: RunSettings) -> Ear | Listeners:
@@ -51,6 +54,11 @@ def ear_for(ear: Ear, run: RunSettings) -> Ear | Listeners:
     return Listeners(ear, wanted.workers or 1, Demand.of(run.of(STAGE)).options())
 
 
+class _Hired(NamedTuple):
+    actor: Any
+    node: str
+
+
 @dataclass
 class Listeners:
     """``count`` workers that hear for this one; started when they are first needed, gone when it goes."""
@@ -58,7 +66,7 @@ class Listeners:
     ear: Ear
     count: int
     options: Mapping[str, Any]
-    _actors: list[Any] = field(default_factory=list)
+    _hired: list[_Hired] = field(default_factory=list)
 
     @property
     def fetch(self) -> Fetcher:
@@ -72,36 +80,70 @@ class Listeners:
         """What is heard of each cut, in order.
 
         A listener that dies takes this process with it: the engine then finds the utterance that kills, as it does for any worker.
+        Raises :class:`NodeLost` where it went with its node, or was out of reach: no utterance is to blame for that.
         """
-        import ray
-        from ray.exceptions import RayActorError
-
         self._start(beat)
-        turn, window = cycle(self._actors), deque[Any]()
+        turn, window = cycle(self._hired), deque[tuple[_Hired, Any]]()
+        for cut in cuts:
+            listener = next(turn)
+            window.append((listener, listener.actor.hear.remote(cut)))
+            if len(window) >= AHEAD * self.count:
+                yield self._heard(*window.popleft(), beat)
+        while window:
+            yield self._heard(*window.popleft(), beat)
+
+    def _heard(self, listener: _Hired, reference: Any, beat: Beat) -> Heard | Outcome:
+        import ray
+        from ray.exceptions import ObjectLostError, RayActorError
+
         try:
-            for cut in cuts:
-                window.append(next(turn).hear.remote(cut))
-                if len(window) >= AHEAD * self.count:
-                    yield ray.get(window.popleft())
-            while window:
-                yield ray.get(window.popleft())
+            return ray.get(reference)
         except RayActorError:
-            os._exit(GONE)
+            if self._died(listener, beat):
+                os._exit(GONE)
+        except ObjectLostError:
+            """What it heard lay on its node, and went with it."""
+        self._dismiss()
+        raise NodeLost("the node that decoded for it is gone")
+
+    def _died(self, listener: _Hired, beat: Beat) -> bool:
+        """Whether a listener that does not answer died by itself, and not with its node: known as soon as Ray's head knows."""
+        import ray
+        from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+
+        for _ in range(FATE_SECONDS):
+            beat(0)
+            try:
+                ray.get(listener.actor.up.remote(), timeout=1.0)
+                return False  # it was only out of reach
+            except (ActorUnavailableError, GetTimeoutError):
+                continue
+            except RayActorError:
+                return any(found["Alive"] and found["NodeID"] == listener.node for found in ray.nodes())
+        return False
+
+    def _dismiss(self) -> None:
+        """Let all of them go: others are started for the next unit."""
+        import ray
+
+        for listener in self._hired:
+            ray.kill(listener.actor)
+        self._hired.clear()
 
     def _start(self, beat: Beat) -> None:
         """Wait for the listeners, with signs of life meanwhile. Raises :class:`NoListeners`."""
         import ray
 
-        if self._actors:
+        if self._hired:
             return
         listener: Any = ray.remote(**self.options)(_Listener)
         ear = ray.put(self.ear)
         actors = [listener.remote(ear) for _ in range(self.count)]
-        waiting = [actor.up.remote() for actor in actors]
+        answers = [actor.up.remote() for actor in actors]
         for _ in range(START_SECONDS):
             beat(0)
-            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=1.0)
+            _, waiting = ray.wait(answers, num_returns=len(answers), timeout=1.0)
             if not waiting:
-                self._actors = actors
+                self._hired = [_Hired(*pair) for pair in zip(actors, ray.get(answers), strict=True)]
                 return
         raise NoListeners(f"no room for {self.count} listeners for each worker of tokens; see run.stages.{STAGE}")

@@ -64,6 +64,7 @@ REASONS: Mapping[str, str] = {
     "bad_line": "the corpus lists it in a line that cannot be read",
     "bad_transcript": "the transcript that lies beside it cannot be believed",
     "overlap": "it overlaps another caption of the same speaker",
+    "unreadable_text": "the file that holds its text cannot be read",
     "bad_encoding": "its text is not valid UTF-8",
     "bad_cell": "the corpus names a table cell that is not there",
     "bad_range": "the corpus names bytes beyond the end of the file",
@@ -74,7 +75,7 @@ REASONS: Mapping[str, str] = {
     "archive_refused": "its archive format is not read",
     "unsupported_cut": "a Lhotse cut of a kind that is not read",
     "too_big": "the file is larger than may be fetched",
-    "not_a_file": "a folder, pipe or device stands in for the file",
+    "not_a_file": "a folder, link, pipe or device stands in for the file",
     "no_permission": "this user may not read the file",
     "unreadable_file": "the file cannot be opened",
     # what a recogniser heard of it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.small_corpus import overrides
@@ -14,13 +14,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(
-    corpus: Path | str, out: Path | str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT, **more: object
+    corpus: Path | str,
+    out: Path | str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    within: Callable[[list[str]], list[str]] = list,
+    **more: object,
 ) -> subprocess.Popen[str]:
-    """The command, in a process group of its own (as a terminal gives it), with its output captured."""
+    """The command, in a process group of its own (as a terminal gives it), with its output captured; ``within`` puts it elsewhere."""
     sets = [part for value in overrides(corpus, **more) for part in ("--set", value)]
     code = "from pipelines.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "data", "corpus", "-o", str(out), "--no-report", *sets],
+        within([sys.executable, "-c", code, "data", "corpus", "-o", str(out), "--no-report", *sets]),
         cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -33,6 +38,11 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, s
 
 
 def run(
-    corpus: Path | str, out: Path | str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT, **more: object
+    corpus: Path | str,
+    out: Path | str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    within: Callable[[list[str]], list[str]] = list,
+    **more: object,
 ) -> tuple[int, str]:
-    return finish(start(corpus, out, environment, cwd, **more))
+    return finish(start(corpus, out, environment, cwd, within, **more))

@@ -25,7 +25,7 @@ from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.engine.actors import Pulse, RayPool
 from pipelines.engine.commit import execute
-from pipelines.engine.contract import Beat, Made, RunFailed, Task, Unit
+from pipelines.engine.contract import Beat, Made, NodeLost, RunFailed, Task, Unit
 from pipelines.engine.progress import Events
 from pipelines.engine.run import Engine, Ground
 from pipelines.engine.stopping import Stopping
@@ -42,6 +42,8 @@ class Rates:
     torn              chance that a worker that dies in a unit has published files of it already
     start             time until a worker answers; ``commit`` from the receipt until the driver knows
     driver_life       mean time until the driver is killed; ``down`` until it is started again
+    doubt             chance that a death is first told as an actor that is out of reach; where a node died, that its head knows only after ``notice``
+    helped            whether each worker has a helper, on some node; one that goes with its node ends the worker's task, and not the worker
     message           what each message to Ray, and each answer taken, costs the driver; ``wait`` what each actor adds to a wait
     """
 
@@ -60,6 +62,9 @@ class Rates:
     commit: float = 0.05
     driver_life: float = math.inf
     down: float = 30.0
+    doubt: float = 0.0
+    notice: float = 10.0
+    helped: bool = False
     message: float = 0.0
     wait: float = 0.0
 
@@ -69,6 +74,9 @@ class RayError(Exception):
 
 
 class RayActorError(RayError): ...
+
+
+class ActorUnavailableError(RayActorError): ...
 
 
 class DriverKilled(BaseException):
@@ -150,11 +158,13 @@ class Totals:
     """Worker seconds, and what happened how often.
 
     busy      all that workers worked; ``useful`` the part of it that went into the receipts
+    probed    parts of units that were tried
     alone     (unit, position) of utterances that were tried alone when their worker died, and how often
     """
 
     busy: float = 0.0
     useful: float = 0.0
+    probed: int = 0
     events: dict[str, int] = field(default_factory=dict)
     commits: dict[int, int] = field(default_factory=dict)
     alone: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -170,6 +180,7 @@ class Node:
     name: str
     room: int
     alive: bool = True
+    known_alive: bool = True
     actors: list[Actor] = field(default_factory=list)
 
 
@@ -193,11 +204,13 @@ class Actor:
         self.calls: deque[Call] = deque()
         self.asked: list[Ref] = []
         self.done = 0  # signs of life of tasks that are over
+        self.helper: Node | None = None
         draw = ray.draw
         self.speed = 1 / ray.rates.factor if draw.random() < ray.rates.slow else 1.0
         ray.speeds.append(self.speed)
-        self.execute = SimpleNamespace(remote=self._execute)
-        self.pulse, self.recall = (_Method(what) for what in (self._pulse, self._recall))
+        self.execute, self.pulse, self.recall = (
+            SimpleNamespace(remote=what) for what in (self._execute, self._pulse, self._recall)
+        )
 
     def _execute(self, task: Task) -> Ref:
         self.ray.spend(self.ray.rates.message)
@@ -213,7 +226,9 @@ class Actor:
     def _pulse(self) -> Ref:
         self.ray.spend(self.ray.rates.message)
         ref = Ref()
-        if not self.alive:
+        if not self.alive and self.node is not None and self.node.known_alive and not self.node.alive:
+            self.ray.time.after(1.0, lambda: ref.settle(error=ActorUnavailableError("out of reach")))
+        elif not self.alive:
             ref.settle(error=RayActorError("dead"))
         elif self.up:
             ref.settle(self._told())
@@ -253,10 +268,13 @@ class Actor:
     def _begin(self) -> None:
         """The oldest call begins: what will become of it is known here."""
         call, rates, draw = self.calls[0], self.ray.rates, self.ray.draw
+        if rates.helped and (self.helper is None or not self.helper.alive):
+            self.helper = draw.choice(self.ray.cluster)
         if self.recalled:
             self.calls.popleft().ref.settle(None)
             return self._begin() if self.calls else None
         call.begun = self.ray.time.now
+        self.ray.totals.probed += call.task.only is not None
         unit = call.task.unit
         whole = rates.unit * math.exp(self.ray.noise(unit.index) * rates.spread) / self.speed
         call.seconds = call.worked = whole * call.task.count / max(unit.count, 1)
@@ -297,6 +315,12 @@ class Actor:
         if self.calls:
             self._begin()
 
+    def helper_lost(self) -> None:
+        """Whoever helped it went with a node: its task ends in that, and it begins the next."""
+        if self.alive and self.calls and self.calls[0].begun:
+            self.ray.totals.tell("helper lost")
+            self._settles(self.calls[0], error=NodeLost("the node that helped is gone"))
+
     def _dies(self, why: str) -> None:
         if self.alive:
             self.ray.totals.tell(why)
@@ -309,8 +333,13 @@ class Actor:
         self.alive = False
         if self.calls and self.calls[0].begun:
             self._leaves(self.calls[0])
+        doubted = (
+            self.ray.draw.random() < self.ray.rates.doubt
+            if self.node is None or self.node.alive
+            else self.node.known_alive
+        )
         for ref in (*(call.ref for call in self.calls), *self.asked):
-            ref.settle(error=RayActorError("The actor died unexpectedly"))
+            ref.settle(error=(ActorUnavailableError if doubted else RayActorError)("The actor died unexpectedly"))
         if self.node is not None:
             self.node.actors.remove(self)
         self.ray.place_waiting()
@@ -327,21 +356,11 @@ class Actor:
                 Store(self.job.folder).publish(name, data)
 
 
-@dataclass
-class _Method:
-    """An actor's method in a concurrency group of its own."""
-
-    remote: Callable[[], Ref]
-
-    def options(self, **_: Any) -> _Method:
-        return self
-
-
 class SimulatedRay:
     """What the pool uses of Ray."""
 
     exceptions = SimpleNamespace(
-        RayError=RayError, RayActorError=RayActorError, WorkerCrashedError=type("WorkerCrashedError", (RayError,), {}),
+        RayError=RayError, RayActorError=RayActorError, ActorUnavailableError=ActorUnavailableError, WorkerCrashedError=type("WorkerCrashedError", (RayError,), {}),
         OutOfMemoryError=type("OutOfMemoryError", (RayError,), {}), NodeDiedError=type("NodeDiedError", (RayError,), {}),
     )  # fmt: skip
 
@@ -366,13 +385,20 @@ class SimulatedRay:
 
     def _node_dies(self, node: Node) -> None:
         self.totals.tell("node died")
-        node.alive = False
+        node.alive, node.known_alive = False, self.draw.random() < self.rates.doubt
+        if node.known_alive:
+            self.time.after(self.rates.notice, lambda: self._noticed(node))
         for actor in list(node.actors):
             actor.dies()
+        for actor in [a for other in self.cluster for a in other.actors if a.helper is node]:
+            actor.helper_lost()
         self.time.after(self.rates.repair, lambda: self._node_is_back(node))
 
+    def _noticed(self, node: Node) -> None:
+        node.known_alive = node.alive
+
     def _node_is_back(self, node: Node) -> None:
-        node.alive = True
+        node.alive = node.known_alive = True
         self._node_will_die(node)
         self.place_waiting()
 
@@ -400,6 +426,9 @@ class SimulatedRay:
         self.place_waiting()
         return actor
 
+    def is_initialized(self) -> bool:
+        return True
+
     def put(self, value: Any) -> Any:
         return value
 
@@ -425,7 +454,7 @@ class SimulatedRay:
         actor.dies()
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": node.name, "Alive": node.alive} for node in self.cluster]
+        return [{"NodeID": node.name, "Alive": node.known_alive} for node in self.cluster]
 
     @contextmanager
     def driver(self) -> Iterator[None]:

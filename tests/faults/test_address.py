@@ -2,86 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.faults.command import run
+from tests.faults.command import finish, run, start
+from tests.faults.heads import Head, cluster, ended, free_ports
 from tests.small_corpus import fingerprints, write_corpus
-
-UP = "Ray runtime started"
-
-
-@dataclass(frozen=True)
-class Head:
-    """A cluster of one node with two CPUs, and what a driver's environment needs to be let in."""
-
-    process: subprocess.Popen[bytes]
-    address: str
-    environment: dict[str, str] = field(repr=False)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
-def started(folder: Path) -> Head:
-    """``ray start --head`` in a process of its own, guarded by a token of its own."""
-    port, client, agent, grpc = free_ports(4)
-    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", f"--port={port}",
-        "--include-dashboard=false", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1", f"--ray-client-server-port={client}",
-        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}",
-    ]  # fmt: skip
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command, env={**os.environ, **secret}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    return Head(process, f"127.0.0.1:{port}", secret)
-
-
-def ended(head: Head) -> None:
-    """End the head and everything it started, by process id."""
-    processes = [psutil.Process(head.process.pid), *psutil.Process(head.process.pid).children(recursive=True)]
-    head.process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=15)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=15)
-    head.process.wait(timeout=15)
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray puts sockets below it
-    head = started(folder)
-    try:
-        deadline = time.monotonic() + 120
-        while UP not in (folder / "output").read_text(errors="replace"):
-            assert head.process.poll() is None, (folder / "output").read_text(errors="replace")
-            assert time.monotonic() < deadline, "the cluster does not come up"
-            time.sleep(0.5)
-        yield head
-    finally:
-        ended(head)
-        shutil.rmtree(folder, ignore_errors=True)
+    with cluster() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +64,25 @@ def test_an_address_where_nothing_listens_is_one_line_and_loses_nothing(form: st
     assert "Traceback" not in output
     assert time.monotonic() - begun < 60
     assert fingerprints(alone) == before
+
+
+def test_a_client_by_ray_drives_the_same_bytes_with_its_own_code_and_is_told_when_its_head_goes(
+    head: Head, corpus: Path, alone: Path, tmp_path: Path
+) -> None:
+    more = {"run.address": head.client, "run.ship": True}
+    code, output = run(corpus, tmp_path / "first", head.environment, **more)
+    assert code == 0, output
+    assert fingerprints(tmp_path / "first") == fingerprints(alone)
+    impatient = {**head.environment, "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "2"}
+    process = start(corpus, tmp_path / "second", impatient, **more)
+    while process.poll() is None and not list(tmp_path.glob("second/tokens-*/receipts/*")):
+        time.sleep(0.05)
+    ended(head)
+    code, output = finish(process)
+    assert code == 3, output
+    [line] = [line for line in output.splitlines() if line.startswith("speechmill: ")]
+    assert "out of touch" in line
+    assert "Traceback" not in output
+    code, output = run(corpus, tmp_path / "second", **{"run.workers": 0})
+    assert code == 0, output
+    assert fingerprints(tmp_path / "second") == fingerprints(alone)

@@ -17,10 +17,18 @@ from tests.small_corpus import fingerprints, write_corpus
 
 NODES = [
     {"num_cpus": 1},
-    {"num_cpus": 1, "resources": {"tokenizer": 1}},
-    {"num_cpus": 1, "resources": {"tokenizer": 1, "ear": 1}},
+    {
+        "num_cpus": 1,
+        "num_gpus": 1,
+        "resources": {"tokenizer": 1},
+    },  # a GPU as Ray counts them: it is there by its word alone
+    {"num_cpus": 1, "num_gpus": 1, "resources": {"tokenizer": 1, "ear": 1}},
 ]
-TOKENS = {"run.stages.tokens": "{cpus: 1, resources: {tokenizer: 1}}", "run.ship": True, "plan.unit_seconds": 2}
+TOKENS = {
+    "run.stages.tokens": "{cpus: 1, gpus: 0.5, resources: {tokenizer: 1}}",
+    "run.ship": True,
+    "plan.unit_seconds": 2,
+}
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,8 @@ RATES = st.builds(
     unit=st.just(10.0), spread=st.sampled_from([0.0, 0.5]), slow=st.sampled_from([0.0, 0.3]),
     worker_life=st.sampled_from([NEVER, 400.0, 80.0]), node_life=st.sampled_from([NEVER, 900.0]), node_workers=st.sampled_from([1, 3]),
     repair=st.sampled_from([1.0, 200.0]), hang=st.sampled_from([0.0, 0.1]), error=st.sampled_from([0.0, 0.2]), torn=st.sampled_from([0.0, 1.0]),
-    start=st.sampled_from([0.1, 8.0]), commit=st.sampled_from([0.0, 2.0]), driver_life=st.sampled_from([NEVER, 900.0]), message=st.sampled_from([0.0, 0.05]),
+    start=st.sampled_from([0.1, 8.0]), commit=st.sampled_from([0.0, 2.0]), driver_life=st.sampled_from([NEVER, 900.0]),
+    doubt=st.sampled_from([0.0, 0.5]), helped=st.booleans(), message=st.sampled_from([0.0, 0.05]),
 )  # fmt: skip
 
 
@@ -123,6 +124,20 @@ def test_units_of_slow_workers_and_what_waits_behind_them_are_done_by_others() -
     rates = Rates(unit=30.0, slow=0.1, factor=20.0)
     waits, goes = (quiet(20, 200, rates, seed=3, slow_seconds=s) for s in (1e9, 60))
     assert goes.seconds < 0.8 * waits.seconds
+
+
+@pytest.mark.parametrize("doubt", [0.0, 1.0])
+@pytest.mark.parametrize("helped", [False, True])
+def test_a_unit_pays_for_no_node_be_it_its_workers_or_that_of_a_helper(helped: bool, doubt: float) -> None:
+    """One death would have a unit searched: whatever is tried in halves here was blamed for a node."""
+    rates = Rates(unit=30.0, node_life=200.0, node_workers=2, repair=20.0, helped=helped, doubt=doubt, slow=0.0)
+    job = job_of(150, utterances=20)
+    ended = simulate(job, 10, rates, 5, attempts=1, error_retries=0)
+    assert aside(told(job)) == set()
+    assert (ended.runs, ended.totals.alone) == (1, {})
+    assert ended.totals.events["node died"] > 5
+    assert ("helper lost" in ended.totals.events) == helped
+    assert ended.totals.probed == 0
 
 
 def test_the_same_seed_is_the_same_run() -> None:

@@ -184,7 +184,7 @@ class TestTars:
     def test_a_tar_without_its_end_marker_is_whole(self, tmp_path: Path) -> None:
         assert not faults(read("tars", write(tmp_path, {"t.tar": tar([("a.wav", b"A" * 512)])[:1024]})))
 
-    def test_links_and_devices_in_a_tar_are_nothing(self, tmp_path: Path) -> None:
+    def test_links_and_devices_in_a_tar_are_faulty_and_never_followed(self, tmp_path: Path) -> None:
         import tarfile
 
         with tarfile.open(tmp_path / "t.tar", "w") as file:
@@ -192,7 +192,9 @@ class TestTars:
                 info = tarfile.TarInfo(name)
                 info.type, info.linkname = kind, "/etc/passwd"
                 file.addfile(info)
-        assert read("tars", tmp_path) == []
+        found = read("tars", tmp_path)
+        assert faults(found) == dict.fromkeys(("t/a", "t/b", "t/c"), "not_a_file")
+        assert all(u.audio is None for u in found)
 
     def test_a_folder_without_tars_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match=r"no \.tar file"):

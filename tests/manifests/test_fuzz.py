@@ -6,6 +6,7 @@ CI tries each property some hundred times; ``make fuzz SECONDS=600`` goes on wit
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import tracemalloc
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from manifests.shards.reader import Sample, Shard, ShardError
 from manifests.shards.scan import scan
 from manifests.shards.writer import build_index, pack
 from manifests.storage import Store
+from pipelines.stages.s40_clean import REASONS
+from tests.manifests.corpus_trees import read
 
 BLOCK = 512
 MEMORY = 32 * 2**20  # what reading some kilobytes may take at most
@@ -157,6 +160,21 @@ def test_members_of_a_corpus_tar_that_are_whole_lie_inside_it(data: bytes) -> No
     with modest(), or_refused(BrokenTar, "x.tar "):
         for member in members(io.BytesIO(data), "x.tar"):
             assert not member.whole or 0 <= member.offset <= member.offset + member.size <= len(data)
+
+
+@calm
+@given(data=ANY_TAR)
+def test_whatever_is_in_a_corpus_tar_is_listed_under_ids_of_its_own_that_can_be_written(
+    data: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "t.tar").write_bytes(data)
+    with modest():
+        found = read("tars", tmp_path)
+    assert len({u.id for u in found}) == len(found)
+    for u in found:
+        assert json.loads(canonical({"id": u.id, "text": u.text, "fault": u.fault}))["id"] == u.id
+        assert u.fault is None or u.fault[0] in REASONS
+        assert u.audio is None or 0 <= (u.audio.offset or 0) <= len(data)
 
 
 @calm

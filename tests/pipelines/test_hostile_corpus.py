@@ -87,7 +87,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def test_members_that_would_escape_link_or_open_devices_touch_nothing(tmp_path: Path) -> None:
+def test_members_that_would_escape_link_or_open_devices_touch_nothing_and_each_is_accounted_for(tmp_path: Path) -> None:
     sound = GOOD + bytes(-len(GOOD) % 512)
     parts: list[bytes] = []
     for name in ("../../escaped.wav", "/absolute.wav", "a/../../b.wav", "./c.wav", "d\\..\\..\\e.wav"):
@@ -96,14 +96,20 @@ def test_members_that_would_escape_link_or_open_devices_touch_nothing(tmp_path: 
         entry("l.wav", tarfile.SYMTYPE, link="/etc/passwd"),
         entry("h.wav", tarfile.LNKTYPE, link="../../../etc/passwd"),
     ]
-    parts += [entry("z.wav", tarfile.CHRTYPE), entry("p.wav", tarfile.FIFOTYPE), entry("f.wav", tarfile.DIRTYPE)]
+    parts += [entry(f"{k.decode()}.wav", k) for k in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Q")]
+    parts += [
+        entry("f.wav", tarfile.DIRTYPE),
+        entry("notes", tarfile.SYMTYPE, link="/etc/passwd"),
+    ]  # no sounds, whatever they are
     write(tmp_path / "corpus", {"t.tar": b"".join(parts) + bytes(10240)})
     write(tmp_path, {"beside/secret.txt": "mine"})
     before = outside(tmp_path, "corpus", "out")
     data, aside = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
     assert outside(tmp_path, "corpus", "out") == before
-    assert len(data) + len(aside) == 5
-    assert set(aside.values()) <= {"duplicate_audio", "duplicate_id"}
+    linked = {key for key, reason in aside.items() if reason == "not_a_file"}
+    assert linked == {f"t/{name}" for name in ("l", "h", "3", "4", "6", "Q")}
+    assert len(data) + len(aside) == 5 + len(linked)
+    assert set(aside.values()) - {"not_a_file"} <= {"duplicate_audio", "duplicate_id"}
     assert not list(tmp_path.rglob("escaped*")) + list(tmp_path.rglob("b.wav"))
 
 
@@ -127,8 +133,23 @@ def test_a_sparse_member_of_a_terabyte_is_not_unpacked(tmp_path: Path) -> None:
     head = info.tobuf(tarfile.PAX_FORMAT)
     good = entry("good.wav", size=len(GOOD)) + GOOD + bytes(-len(GOOD) % 512)
     write(tmp_path / "corpus", {"t.tar": head + b"1\n0\n512\n".ljust(512, b"\0") + good + bytes(1024)})
-    data, _ = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
+    data, aside = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
     assert data.find(key_of("t/good")) is not None
+    assert aside == {"t/s": "not_a_file"}
+
+
+def test_a_transcript_that_is_a_link_costs_its_utterance_alone_and_says_where_it_leads(tmp_path: Path) -> None:
+    parts = [
+        entry("a.txt", tarfile.SYMTYPE, link="/etc/passwd\n"),
+        entry("a.wav", size=len(GOOD)) + GOOD + bytes(-len(GOOD) % 512),
+    ]
+    more = tar([("b.txt", b"words"), ("b.wav", wav(0.7))])
+    write(tmp_path / "corpus", {"t.tar": b"".join(parts) + more})
+    data, aside = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
+    assert [s.meta["text"] for s in data] == ["words"]
+    assert aside == {"t/a": "unreadable_text"}
+    (told,) = quarantine(str(tmp_path / "out"))
+    assert told.error == "t.tar: a.txt is a symbolic link to '/etc/passwd\\n'"
 
 
 def table(corpus: Path, rows: Iterable[dict[str, str]]) -> Path:
@@ -187,6 +208,31 @@ def test_ids_of_any_kind_keep_their_utterance_apart_and_make_no_path(tmp_path: P
     assert all(len(s.key) <= MAX_KEY and s.key.isascii() and not set(s.key) & set("./\\\0\n ") for s in data)
     names = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert all(name.replace("-", "").replace(".", "").isalnum() or name in (".lock",) for name in names), names
+
+
+DEEP = {
+    "lists": b"[" * 200_000, "lists that close": b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "objects": b'{"a":' * 100_000,
+    "digits": b'{"text": ' + b"9" * 900_000 + b"}", "a float of many digits": b'{"duration": 1' + b"0" * 100_000 + b".5}", "infinity": b'{"duration": Infinity, "text": NaN}',
+    "no object": b'"text"', "half a pair": b'{"text": "\\ud800"}', "two megabytes": b'{"text": "' + b"x" * 2_000_000 + b'"}',
+}  # fmt: skip
+
+
+def test_json_made_to_do_harm_costs_its_own_utterance_at_most(tmp_path: Path) -> None:
+    sounds = [wav(0.6 + 0.01 * i) for i in range(len(DEEP) + 1)]
+    members = [m for i, text in enumerate(DEEP.values()) for m in ((f"n{i}.json", text), (f"n{i}.wav", sounds[i]))]
+    write(
+        tmp_path / "corpus", {"t.tar": tar([*members, ("good.json", b'{"text": "words"}'), ("good.wav", sounds[-1])])}
+    )
+    data, aside = make(tmp_path / "corpus", tmp_path / "out", layout="tars")
+    assert len(data) + len(aside) == len(DEEP) + 1
+    assert set(aside.values()) <= {"bad_line", "bad_encoding"}, aside
+    good = data.find(key_of("t/good"))
+    assert good is not None
+    lines = b"\n".join(text for text in DEEP.values()) + b'\n{"id": "good", "audio": "good.wav", "text": "words"}\n'
+    write(tmp_path / "listed", {"list.jsonl": lines, "good.wav": GOOD})
+    data, aside = make(tmp_path / "listed", tmp_path / "other", layout="table")
+    assert [s.meta["id"] for s in data] == ["good"]
+    assert len(aside) == len(DEEP)
 
 
 BOMBS = {
