@@ -35,6 +35,7 @@ from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Header, Utterance, to_cut
 from pipelines.engine.contract import Beat, Made, Task, Unit
+from pipelines.engine.progress import Events
 
 SPEAKERS = 20_000
 TOKENS, MASKS = "tokens-0", "masks-0"
@@ -62,7 +63,7 @@ STEPS = (
     Step("status", "status, half of the tokens", 30, 500),
     Step("resume_masks", "resume in the masks: first new unit", 30, 500),
     Step("fold", "dataset.json from all receipts", 300, 1000),
-    Step("finished", "status of the whole", 30, 500),
+    Step("finished", "status of the whole, held against a forecast", 30, 300),
     Step("aside", "quarantine", 120, 300),
     Step("open", "open the dataset, find its last sample's shard", 30, 1000),
 )
@@ -182,10 +183,31 @@ class Scale:
 
         seen = status(str(self.root))
         assert seen.ledger is not None
+        assert (seen.forecast is not None) == self.out.exists("forecast.json")
         assert seen.ledger.planned == self.utterances
         assert not seen.faults
 
     finished = status
+
+    def foretold(self) -> None:
+        """A forecast beside the output, and the events of a run in which every unit ended."""
+        from pipelines.forecast.compared import FORMAT, NAME
+        from pipelines.stages.s30_plan import read_plan
+
+        units = read_plan(self.out.sub(next(name for name in self.out.list() if name.startswith("plan-")))) or ()
+        row = {"seconds": 9e4, "low": 8e4, "high": 1e5, "workers": 64, "worker_hours": 1537.0, "core_hours": None}
+        stages = [{**row, "stage": stage, "bytes": 10**10} for stage in ("tokens", "masks")]
+        whole = {"utterances": self.utterances, "ray": 6.0, "seconds": 2e5, "low": 1e5, "high": 3e5, "stages": stages}
+        self.out.publish(NAME, pretty({"format": FORMAT, "made": 1.6e9, "corpus": whole}))
+        note = Events(self.out.local("events.jsonl"))
+        with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
+            for stage in ("tokens", "masks"):
+                note("stage_started", stage=stage)
+                for unit in units:
+                    ended = {"stage": stage, "unit": unit.index, "audio_seconds": unit.seconds, "written": unit.count}
+                    file.write(json.dumps({"time": 1.7e9, "event": "unit_done", **ended, "filtered": 0}) + "\n")
+                file.flush()
+                note("stage_ended", stage=stage, took_seconds=8.5e4)
 
     def fold(self) -> None:
         from pipelines.stages.s90_dataset import describe, publish, side_shards
@@ -300,6 +322,8 @@ def measure(root: Path, arguments: argparse.Namespace, console: Console) -> bool
         if step.name in MADE:
             _, stage, every = MADE[step.name]
             alone("--step", "receipts", *rest, stage, str(every))
+            if step.name == "fold":
+                alone("--step", "foretold", *rest)
             if step.name == "resume_masks":
                 alone("--step", "receipts", *rest, MASKS, "2")
         took = alone("--step", step.name, *rest)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from manifests.receipt_index import Brief
 from manifests.storage import Store
 from pipelines.engine.progress import noted
+from pipelines.made import Made
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 NAME = "forecast.json"
 FORMAT = "speechmill-forecast/1"
+EVENTS = frozenset(["stage_started", "stage_staffed", "stage_ended", "run_ended"])  # that are held against it
 BEFORE = ("ingest", "plan")  # done by ``speechmill plan`` itself, before it foretells
 
 
@@ -82,38 +83,25 @@ class Compared:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of units as it stands: its receipts, and how many units the plan has for it."""
+    """A stage of units as it stands: what its receipts add up to, and how many units there are to do."""
 
     name: str
-    made: Sequence[Brief]
+    made: Made
     units: int
 
     @property
     def done(self) -> bool:
-        return bool(self.units) and len(self.made) == self.units
-
-    @property
-    def begun(self) -> float:
-        return min((brief.started for brief in self.made), default=0.0)
+        return bool(self.units) and self.made.units == self.units
 
     @property
     def span(self) -> float:
         """Seconds from the first unit's begin to the last one's end."""
-        return max((brief.started + brief.took for brief in self.made), default=0.0) - self.begun
-
-    @property
-    def hours(self) -> float:
-        return sum(brief.took for brief in self.made) / 3600
+        return self.made.ended - self.made.begun
 
     @property
     def cores(self) -> float | None:
         """Hours in which its workers had a core; None where receipts are older than that."""
-        had = [brief.core for brief in self.made]
-        return None if None in had else sum(seconds or 0.0 for seconds in had) / 3600
-
-    @property
-    def bytes(self) -> int:
-        return sum(brief.bytes for brief in self.made)
+        return None if self.made.cores is None else self.made.cores / 3600
 
 
 def kept(out: Store) -> dict[str, Any] | None:
@@ -136,7 +124,7 @@ def compared(out: Store, stages: Iterable[Stage], planned: int) -> Compared | No
     if value is None:
         return None
     try:
-        return _compared(value, [*noted(out.local("events.jsonl"))], {s.name: s for s in stages}, planned)
+        return _compared(value, [*noted(out.local("events.jsonl"), EVENTS)], {s.name: s for s in stages}, planned)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"damaged: {type(error).__name__}: {error}; `speechmill plan` makes it anew") from None
 
@@ -151,7 +139,7 @@ def _compared(
     rows, notes = list[Row](), list[str]()
     for one in foretold["stages"]:
         stage = stages.get(one["stage"])
-        if stage is not None and stage.made and stage.begun < made:
+        if stage is not None and stage.made.units and stage.made.begun < made:
             notes.append(f"{stage.name} was begun before the forecast was made")
         elif stage is None or stage.done:
             rows += _row(one, stage, since)
@@ -171,7 +159,7 @@ def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[st
     row = Row(name, Pair(one["seconds"], took), one["low"], one["high"], workers=workers)
     if stage is None:
         return [row]
-    hours, weight = Pair(one["worker_hours"], stage.hours), Pair(one["bytes"], stage.bytes)
+    hours, weight = Pair(one["worker_hours"], stage.made.took / 3600), Pair(one["bytes"], stage.made.bytes)
     cores = None if one["core_hours"] is None else Pair(one["core_hours"], stage.cores)
     return [replace(row, hours=hours, cores=cores, bytes=weight)]
 

@@ -12,6 +12,7 @@ from manifests.recipe import Recipe
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.engine.progress import noted
+from pipelines.forecast.compared import EVENTS
 from pipelines.forecast.driver import START, looking, timed
 from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.measured import Linear, Measurement, pieces_of
@@ -41,7 +42,7 @@ class Found:
             raise ForecastError(
                 f"--from {root}: no run of `speechmill data` has left a plan there; name its output root"
             )
-        return cls(root, look, folders, units, tuple(noted(Store(root).local("events.jsonl"))))
+        return cls(root, look, folders, units, tuple(noted(Store(root).local("events.jsonl"), EVENTS)))
 
     def of_units(self, stage: str, looks: int) -> Measurement:
         """A stage of units. Raises :class:`ForecastError` where it has no receipts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from manifests.dataset import FORMAT, NAME
@@ -19,17 +20,29 @@ class Unbalanced(RuntimeError):
     """Utterances are missing from the ledger or stand in it twice: a defect, never to be papered over."""
 
 
-def sum_facts(made: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """(measurements by split, parity counts), summed over the facts of units in order."""
-    splits: dict[str, Counter[str]] = {}
-    parity: Counter[str] = Counter()
-    for facts in made:
+@dataclass
+class Facts:
+    """Measurements by split and parity counts, summed over the facts of units in order."""
+
+    splits: dict[str, Counter[str]] = field(default_factory=dict)
+    parity: Counter[str] = field(default_factory=Counter)
+
+    def add(self, facts: Mapping[str, Any]) -> None:
         for split, amounts in facts["splits"].items():
-            splits.setdefault(split, Counter()).update(amounts)
-        parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
-    return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(
-        sorted(parity.items())
-    )
+            self.splits.setdefault(split, Counter()).update(amounts)
+        self.parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
+
+    def summed(self) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+        splits = {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(self.splits.items())}
+        return splits, dict(sorted(self.parity.items()))
+
+
+def sum_facts(made: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """(measurements by split, parity counts) of all of them."""
+    whole = Facts()
+    for facts in made:
+        whole.add(facts)
+    return whole.summed()
 
 
 def shard_entry(receipt: Receipt) -> dict[str, Any]:
@@ -44,19 +57,19 @@ def shard_entry(receipt: Receipt) -> dict[str, Any]:
 def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> dict[str, Any]:
     """The contents of ``dataset.json``. Raises :class:`Unbalanced`."""
     shards: list[dict[str, Any]] = []
-    facts: list[Mapping[str, Any]] = []
+    facts = Facts()
 
     def ends() -> Iterator[Outcome]:
-        """The end of every utterance. Of each receipt no more than its entry and its facts are kept."""
+        """The end of every utterance. Of each receipt no more than its entry is kept."""
         for receipt in receipts(tokens, units):
             shards.append(shard_entry(receipt))
-            facts.append(receipt.facts)
+            facts.add(receipt.facts)
             yield from receipt.outcomes
 
     ledger: Ledger = fold(planned, ends())
     if len(shards) != units or not ledger.settled:
         raise Unbalanced(f"{units - len(shards)} receipts and {ledger.pending} utterances are missing")
-    splits, parity = sum_facts(facts)
+    splits, parity = facts.summed()
     return {"format": FORMAT, **about, "ledger": ledger.to_json(), "splits": splits, "parity": parity,
             "tokens": {"folder": about["folders"]["tokens"], "shards": shards}}  # fmt: skip
 
@@ -92,11 +105,13 @@ def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]])
 
 def transcript_part(store: Store, folder: str, units: int) -> dict[str, Any]:
     """How ``dataset.json`` tells of transcripts: who listened, and the side shards, which lie beside the plan. Raises :class:`Unbalanced`."""
-    made = list(receipts(store, units))
-    if len(made) != units:
-        raise Unbalanced(f"{folder}: {units - len(made)} receipts are missing")
-    who = made[0].facts["recogniser"] if made else None
-    return {"folder": folder, "recogniser": who, "shards": [shard_entry(r) for r in made]}
+    who, shards = None, []
+    for receipt in receipts(store, units):
+        who = who or receipt.facts["recogniser"]
+        shards.append(shard_entry(receipt))
+    if len(shards) != units:
+        raise Unbalanced(f"{folder}: {units - len(shards)} receipts are missing")
+    return {"folder": folder, "recogniser": who, "shards": shards}
 
 
 def publish(out: Store, description: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from pipelines.forecast.errors import ForecastError
 from pipelines.forecast.probe import PREFIX
 from pipelines.forecast.record import keep, to_json
 from pipelines.forecast.timing import FEWEST, MOST, Sampling, TimingEngine
+from pipelines.made import Made
 from pipelines.status import status
 from tests.faults.toy import ToyJob
 from tests.pipelines.test_cli import refused
@@ -142,7 +143,9 @@ def test_the_start_of_ray_is_told_apart_and_a_run_in_two_goes_is_summed(tmp_path
     ]  # fmt: skip
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"cut off')
     made = [Brief.of(0, Receipt("tokens", 0, (), (), {}, {"started": 1020.0, "seconds": 30.0}))]
-    found = compared(Store(str(tmp_path)), [Stage("tokens", made, 1), Stage("masks", [], 1)], planned=5)
+    found = compared(
+        Store(str(tmp_path)), [Stage("tokens", Made.of(made, ()), 1), Stage("masks", Made(), 1)], planned=5
+    )
     assert found is not None
     took = {row.stage: (row.seconds.foretold, row.seconds.took) for row in found.rows}
     assert took == {"Ray": (6.0, 12.0), "tokens": (100.0, 120.0 - 12.0), "whole": (206.0, 80.0)}
