@@ -195,10 +195,26 @@ class Scale:
         from pipelines.stages.s30_plan import read_plan
 
         units = read_plan(self.out.sub(next(name for name in self.out.list() if name.startswith("plan-")))) or ()
-        row = {"seconds": 9e4, "low": 8e4, "high": 1e5, "workers": 64, "worker_hours": 1537.0, "core_hours": None}
+        row = {
+            "seconds": 9e4,
+            "low": 8e4,
+            "high": 1e5,
+            "workers": 64,
+            "worker_hours": 1537.0,
+            "core_hours": None,
+            "cpus": 1.0,
+        }
         stages = [{**row, "stage": stage, "bytes": 10**10} for stage in ("tokens", "masks")]
-        whole = {"utterances": self.utterances, "ray": 6.0, "seconds": 2e5, "low": 1e5, "high": 3e5, "stages": stages}
-        self.out.publish(NAME, pretty({"format": FORMAT, "made": 1.6e9, "corpus": whole}))
+        whole = {
+            "utterances": self.utterances,
+            "recordings": None,
+            "ray": 6.0,
+            "seconds": 2e5,
+            "low": 1e5,
+            "high": 3e5,
+            "stages": stages,
+        }
+        self.out.publish(NAME, pretty({"format": FORMAT, "made": 1.6e9, "before": ["plan"], "corpus": whole}))
         note = Events(self.out.local("events.jsonl"))
         with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
             for stage in ("tokens", "masks"):

@@ -17,7 +17,7 @@ class Made:
 
     units, bytes    receipts, and what was written for them, theirs included
     seconds, took   of audio, and of making them
-    cores           seconds of these in which workers had a core; None where one of them does not say
+    cores, waited   seconds of these in which workers had a core, and in which they could have gone on and had none; None where one does not say
     begun, ended    when the first was begun and the last was done; 0 where there is none
     ends            utterances by status and reason
     splits          written seconds by split
@@ -28,6 +28,7 @@ class Made:
     seconds: float = 0.0
     took: float = 0.0
     cores: float | None = 0.0
+    waited: float | None = 0.0
     ended: float = 0.0
     ends: dict[str, Counter[str]] = field(default_factory=dict)
     splits: Counter[str] = field(default_factory=Counter)
@@ -47,6 +48,7 @@ class Made:
         self.seconds += seconds
         self.took += brief.took
         self.cores = None if self.cores is None or brief.core is None else self.cores + brief.core
+        self.waited = None if self.waited is None or brief.waited is None else self.waited + brief.waited
         self._begun, self.ended = min(self._begun, brief.started), max(self.ended, brief.started + brief.took)
         for status, reasons in brief.ends.items():
             self.ends.setdefault(status, Counter()).update(reasons)

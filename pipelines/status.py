@@ -225,7 +225,8 @@ def status(root: str) -> Status:
     finished = not look.faults and look.out.exists("dataset.json")
     tokens = made.get("tokens", Made())
     ledger = _ledger(look, units, tokens)
-    foretold = _forecast(look, units, [*_timed(made, units or ()), Stage("fit", fit, 1), *_cut_up(recordings)])
+    listed = units if recordings is None else recordings[2]
+    foretold = _forecast(look, listed, [*_timed(made, units or ()), Stage("fit", fit, 1), *_cut_up(recordings)])
     return Status(root, finished, stages, ledger, _hours(tokens), tuple(look.faults), foretold)
 
 
@@ -259,9 +260,9 @@ def _cut_up(recordings: Recordings | None) -> list[Stage]:
 
 
 def _forecast(look: Look, units: tuple[Unit, ...] | None, stages: list[Stage]) -> Compared | None:
-    """What was foretold, against what is done of it."""
+    """What was foretold, against what is done of it; ``units`` of what the corpus lists."""
     try:
-        if units is None or kept(look.out) is None:
+        if not units or kept(look.out) is None:
             return None
         return compared(look.out, stages, sum(unit.count for unit in units))
     except ValueError as error:

@@ -33,7 +33,9 @@ class Facts:
         self.parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
 
     def summed(self) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-        splits = {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(self.splits.items())}
+        splits: dict[str, dict[str, float]] = {
+            s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(self.splits.items())
+        }
         return splits, dict(sorted(self.parity.items()))
 
 
