@@ -167,7 +167,17 @@ class Found:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return []
         ours = recipe.model_dump(mode="json")
-        return [block for block in BLOCKS if theirs.get(block) != ours[block]]
+        return [block for block in BLOCKS if not _alike(theirs.get(block), ours[block])]
+
+
+def _alike(theirs: Any, ours: Any) -> bool:
+    """Whether two blocks ask for the same: where weights lie says nothing, and a run notes their checksum where a recipe leaves it open."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return bool(theirs == ours)
+    if None not in (theirs.get("checksum"), ours.get("checksum")) and theirs.get("checksum") != ours.get("checksum"):
+        return False
+    names = (theirs.keys() | ours.keys()) - {"weights", "revision", "checksum"}
+    return all(name in theirs and name in ours and _alike(theirs[name], ours[name]) for name in names)
 
 
 def _recordings(look: Look, folder: str | None) -> Dealt | None:

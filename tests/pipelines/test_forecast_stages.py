@@ -124,7 +124,7 @@ def test_hours_are_what_cuts_rules_and_copies_leave_of_them(run: tuple[Path, Ans
     ledger = about["ledger"]
     aside = {reason: count / ledger["planned"] for reason, count in ledger["filtered"].items()}
     assert left.aside == pytest.approx(aside)
-    assert set(aside) == {"text_mismatch", "near_duplicate_audio"}, "the corpus has both"
+    assert set(aside) >= {"text_mismatch", "near_duplicate_audio"}, "the corpus has both"
     copies = spent["copies"].measured.left
     assert copies is not None
     assert copies.aside == pytest.approx({"near_duplicate_audio": aside["near_duplicate_audio"]})
@@ -157,7 +157,11 @@ def test_receipts_stand_in_for_all_of_them_here_and_elsewhere(
         for stage in STAGES:
             assert spent[stage].hours == pytest.approx(rows(run[1])[stage].hours), stage
             assert spent[stage].bytes == pytest.approx(rows(run[1])[stage].bytes, rel=0.1), stage
-        assert not any("differ" in note for note in seen.notes)
+        assert not any("differ" in note for note in seen.notes), "a checksum that is found out is no difference"
+    other = foretold(
+        asked(run[0].parent / "corpus", weights, copies={"overlap": 0.9}), tmp_path / "other", source=str(run[0])
+    )
+    assert "copies differ" in other.notes[0]
     found = status(str(again)).forecast
     assert found is not None
     assert found.rows == ()
@@ -202,13 +206,15 @@ def test_rates_are_of_the_audio_that_reaches_a_stage_and_gpu_hours_are_those_of_
 def test_features_at_a_rate_weigh_what_their_width_says_and_nobody_listens_for_a_given_rate(
     run: tuple[Path, Answer, set[str]], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tokenization.recognisers.pocketsphinx import Pocketsphinx
+    from tokenization.recognisers.pocketsphinx import PocketsphinxRecogniser
 
-    monkeypatch.setattr(Pocketsphinx, "recognise", lambda *_: pytest.fail("nobody is to listen"))
+    monkeypatch.setattr(PocketsphinxRecogniser, "recognise", lambda *_: pytest.fail("nobody is to listen"))
     out = shutil.copytree(run[0], tmp_path / "out")
     rates = ("transcripts=5", "features=50")
     seen = foretold(asked(run[0].parent / "corpus", weights), out, rates=rates, minutes=30.0)
-    queries, spent = TURNS * 1.2, rows(seen)
+    written, spent = Dataset.open(str(run[0])).description["splits"].values(), rows(seen)
+    queries = sum(split["query_seconds"] for split in written)
+    assert queries > 1.2
     assert spent["features"].bytes == pytest.approx(queries * 50 * whispers.WIDTH * 2, rel=0.05)
     assert spent["features"].worker_hours == pytest.approx(queries / 3600 / 50, rel=0.05)
     assert any(note.startswith("transcripts: nobody listened here") for note in seen.notes)
