@@ -219,7 +219,10 @@ def table(found: Compared) -> Table:
     from rich import box
     from rich.table import Table
 
-    shown = Table("stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False)
+    shown = Table(
+        "stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False,
+        caption="quiet: work without waiting for cores that other programs had", caption_justify="left",
+    )  # fmt: skip
     for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "quiet", "cores", "bytes"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:

@@ -67,7 +67,7 @@ def _waiting(stages: Sequence[Spent], busy: float) -> Iterator[str]:
     if shares:
         yield (
             f"{', '.join(shares)}: the machine was busy with other things: {_between(shares.values())} of the time workers waited for a core, "
-            f"which is left out; were it always as busy, the whole would take {span(busy)}"
+            f"which is left out; were it always as busy, the whole would take {span(busy)}; Ray's start and a teacher's training are by the clock"
         )
 
 
