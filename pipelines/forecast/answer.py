@@ -83,7 +83,7 @@ def answered(recipe: Recipe, out: str, question: Question, console: Console) -> 
             units = sum(stage.units for stage in stages)
             probe = Probe.over(run, recipe.run, store, root, basis, Sampling(question.minutes), gpus, units)
             if found is not None and basis.plan is None:
-                probe.source, probe.units, probe.cutting = found.plan, found.units, found.cutting
+                probe.source, probe.units, probe.cutting = found.plan, found.units, found.cutting()
             measured = list[Measurement]()
             for stage in stages:
                 measured.append(_measured(stage, probe, measured, stages, rates, found))

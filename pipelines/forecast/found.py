@@ -64,11 +64,13 @@ class Found:
         """Where the files of its units lie."""
         return self.look.out.sub(self.folders["plan"])
 
-    @property
-    def cutting(self) -> Cutting | None:
-        """What its recordings became; None where it has none."""
+    def cutting(self) -> Cutting:
+        """What its recordings became. Raises :class:`ForecastError` where it has none."""
         if self.recordings is None:
-            return None
+            raise ForecastError(
+                f"--from {self.root}: no receipts of segments there, which the recipe asks for, so nobody knows what recordings become; "
+                "leave --from out, or name an output whose recipe cuts up"
+            )
         return Cutting.between(Amount.of_units(self.units, Amount.of_units(self.recordings.units)))
 
     def segments(self, probe: Probe) -> Measurement:

@@ -58,7 +58,8 @@ def _of_stage(spent: Spent) -> Iterator[str]:
     )
     rates = f"{median:,.0f}" if count == 1 else f"{median:,.0f} (median; {least:,.0f} to {most:,.0f})"
     weight = "" if measured.source != "given" or spent.bytes else "; what it stores is not known, and not reckoned"
-    yield f"{spent.stage}: {WAYS[measured.source]}, {rates} h of audio for each hour of one worker, {count} {what}{alone}{weight}"
+    audio = "audio of the plan" if measured.source == "given" else "audio"  # what reaches a stage may be less
+    yield f"{spent.stage}: {WAYS[measured.source]}, {rates} h of {audio} for each hour of one worker, {count} {what}{alone}{weight}"
 
 
 def _waiting(stages: Sequence[Spent], busy: float) -> Iterator[str]:

@@ -177,7 +177,8 @@ def test_without_the_stage_in_those_receipts_it_is_named(
         source = shutil.copytree(run[0], tmp_path / stage)
         shutil.rmtree(next(source.glob(f"{stage}-*")))
         (source / "dataset.json").unlink()
-        with pytest.raises(ForecastError, match=f"no receipts of {stage} there.*--rate {stage}=HOURS"):
+        helps = f"--rate {stage}=HOURS" if stage != "segments" else "name an output whose recipe cuts up"
+        with pytest.raises(ForecastError, match=f"no receipts of {stage} there.*{helps}"):
             foretold(asked(run[0].parent / "corpus", weights), tmp_path / f"{stage}-out", source=str(source))
 
 
