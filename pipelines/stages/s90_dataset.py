@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from manifests.dataset import FORMAT, NAME
-from manifests.fingerprint import pretty
+from manifests.fingerprint import pretty_parts
 from manifests.ledger import Ledger, Outcome, fold
 from manifests.receipt import Receipt, receipts
 from manifests.settings.mask import MaskSettings
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
+
+COMPARED = 1 << 20  # bytes of two files that are compared at once
 
 
 class Unbalanced(RuntimeError):
@@ -118,10 +122,20 @@ def transcript_part(store: Store, folder: str, units: int) -> dict[str, Any]:
 
 def publish(out: Store, description: dict[str, Any]) -> bool:
     """Write ``dataset.json`` unless it stands there already; True when it was written."""
-    data = pretty(description)
-    if out.exists(NAME) and out.read(NAME) == data:
-        return False
-    crash_point("before-dataset")
-    out.publish(NAME, data)
+    with tempfile.NamedTemporaryFile(prefix="speechmill-dataset-") as made:
+        made.writelines(pretty_parts(description))
+        made.flush()
+        if _stands(out, Path(made.name)):
+            return False
+        crash_point("before-dataset")
+        out.publish_file(NAME, Path(made.name))
     crash_point("after-dataset")
     return True
+
+
+def _stands(out: Store, made: Path) -> bool:
+    """Whether ``dataset.json`` is there, and the same."""
+    if not out.exists(NAME) or out.size(NAME) != made.stat().st_size:
+        return False
+    with out.open(NAME) as there, made.open("rb") as new:
+        return all(there.read(len(part)) == part for part in iter(lambda: new.read(COMPARED), b""))
