@@ -113,7 +113,8 @@ class Stage:
         made = self.made
         if made.waited is None or made.cores is None or not cpus:
             return None
-        return min(max(made.took - made.waited, made.cores / cpus), made.took) / 3600
+        shared = 0.0 if cpus >= 1 else made.cores / cpus
+        return min(max(made.took - made.waited, shared), made.took) / 3600
 
 
 def kept(out: Store) -> dict[str, Any] | None:

@@ -43,8 +43,8 @@ class Piece:
         Where workers share a core they wait for each other, in a run as in a probe: that much of the waiting stays.
         """
         quiet = made.took - (made.waited or 0.0)
-        share = (made.core or 0.0) / cpus if cpus > 0 else made.took
-        seconds = min(max(quiet, share, 0.0), made.took)
+        shared = 0.0 if cpus >= 1 else (made.core or 0.0) / cpus if cpus > 0 else made.took
+        seconds = min(max(quiet, shared, 0.0), made.took)
         waited = None if made.waited is None else made.took - seconds
         return cls(seconds, audio_seconds, made.bytes, made.core, waited)
 
