@@ -63,7 +63,7 @@ STEPS = (
     Step("resume_again", "resume again: first new unit", 30, 500),
     Step("status", "status, half of the tokens", 30, 500),
     Step("resume_masks", "resume in the masks: first new unit", 30, 500),
-    Step("fold", "dataset.json from all receipts", 300, 1000),
+    Step("fold", "dataset.json from all receipts", 300, 500),
     Step("finished", "status of the whole, held against a forecast", 30, 300),
     Step("aside", "quarantine", 120, 300),
     Step("open", "open the dataset, find its last sample's shard", 30, 1000),
