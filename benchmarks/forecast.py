@@ -102,7 +102,7 @@ def main() -> None:
         assert found is not None, "it was just written"
         shown.print(table(found))
         load = f"{before:.1f} before, {between:.1f} between, {os.getloadavg()[0]:.1f} after"
-        shown.print(f"{asked.hours:g} h, {answer.planned[2]} units, {os.cpu_count()} cores; load {load}")
+        shown.print(f"{asked.hours:g} h, {answer.own.amount.units} units, {os.cpu_count()} cores; load {load}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python benchmarks/scale.py [--utterances N] [--unit-seconds S] [--folder DIR]
 
 A manifest is made up (durations of 1 to 15 s, 20,000 speakers, one in a hundred a copy, one in a thousand an id that occurred before), and receipts for the units. Every step
-runs in a process of its own, through the code that ``speechmill`` runs; wall time and the peak of resident memory are that process's, with its imports. ``first new unit`` is
+runs in a process of its own, through the code that ``speechmill`` runs; wall time and the peak of resident memory are that process's, with its imports. ``waiting`` are
+seconds of the wall time in which it could have gone on, but other programs had the processors. ``first new unit`` is
 the time from the start of the process to the moment a worker is handed one. Limits are for ten million; fewer must keep them too. Needs about 1.4 GB of disk for each million
 utterances under DIR (a temporary folder), which is removed at the end.
 """
@@ -35,6 +36,7 @@ from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Header, Utterance, to_cut
 from pipelines.engine.contract import Beat, Made, Task, Unit
+from pipelines.engine.progress import Events
 
 SPEAKERS = 20_000
 TOKENS, MASKS = "tokens-0", "masks-0"
@@ -61,8 +63,8 @@ STEPS = (
     Step("resume_again", "resume again: first new unit", 30, 500),
     Step("status", "status, half of the tokens", 30, 500),
     Step("resume_masks", "resume in the masks: first new unit", 30, 500),
-    Step("fold", "dataset.json from all receipts", 300, 1000),
-    Step("finished", "status of the whole", 30, 500),
+    Step("fold", "dataset.json from all receipts", 300, 500),
+    Step("finished", "status of the whole, held against a forecast", 30, 300),
     Step("aside", "quarantine", 120, 300),
     Step("open", "open the dataset, find its last sample's shard", 30, 1000),
 )
@@ -182,10 +184,48 @@ class Scale:
 
         seen = status(str(self.root))
         assert seen.ledger is not None
+        assert (seen.forecast is not None) == self.out.exists("forecast.json")
         assert seen.ledger.planned == self.utterances
         assert not seen.faults
 
     finished = status
+
+    def foretold(self) -> None:
+        """A forecast beside the output, and the events of a run in which every unit ended."""
+        from pipelines.forecast.compared import FORMAT, NAME
+        from pipelines.stages.s30_plan import read_plan
+
+        units = read_plan(self.out.sub(next(name for name in self.out.list() if name.startswith("plan-")))) or ()
+        row = {
+            "seconds": 9e4,
+            "low": 8e4,
+            "high": 1e5,
+            "workers": 64,
+            "worker_hours": 1537.0,
+            "core_hours": None,
+            "cpus": 1.0,
+            "beside": 0,
+        }
+        stages = [{**row, "stage": stage, "bytes": 10**10} for stage in ("tokens", "masks")]
+        whole = {
+            "utterances": self.utterances,
+            "recordings": None,
+            "ray": 6.0,
+            "seconds": 2e5,
+            "low": 1e5,
+            "high": 3e5,
+            "stages": stages,
+        }
+        self.out.publish(NAME, pretty({"format": FORMAT, "made": 1.6e9, "before": ["plan"], "corpus": whole}))
+        note = Events(self.out.local("events.jsonl"))
+        with (self.root / "events.jsonl").open("a", encoding="utf-8") as file:
+            for stage in ("tokens", "masks"):
+                note("stage_started", stage=stage)
+                for unit in units:
+                    ended = {"stage": stage, "unit": unit.index, "audio_seconds": unit.seconds, "written": unit.count}
+                    file.write(json.dumps({"time": 1.7e9, "event": "unit_done", **ended, "filtered": 0}) + "\n")
+                file.flush()
+                note("stage_ended", stage=stage, took_seconds=8.5e4)
 
     def fold(self) -> None:
         from pipelines.stages.s90_dataset import describe, publish, side_shards
@@ -266,10 +306,13 @@ def _end(cut: dict[str, Any]) -> Outcome:
 
 @dataclass(frozen=True)
 class Took:
-    """What a process took: seconds, those of a processor among them, and megabytes at its peak."""
+    """What a process took: seconds, those of a processor among them, those in which its main thread waited for one that others had, and
+    megabytes at its peak.
+    """
 
     seconds: float
     cpu: float
+    waited: float
     megabytes: float
 
 
@@ -277,11 +320,21 @@ def alone(*arguments: str) -> Took:
     """Run this file with ``arguments`` in a process of its own."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, __file__, *arguments])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    waited = waited_by(process.pid)
     _, code, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(code)
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode}")
-    return Took(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Took(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, waited, usage.ru_maxrss / 1024)
+
+
+def waited_by(pid: int) -> float:
+    """Seconds in which a process that has ended, and was not asked for yet, waited for a processor; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def disk(root: Path) -> float:
@@ -292,7 +345,15 @@ def disk(root: Path) -> float:
 def measure(root: Path, arguments: argparse.Namespace, console: Console) -> bool:
     """Every step in turn; prints the table. Returns whether all limits were kept."""
     table = Table(
-        "step", "seconds", "limit", "CPU s", "peak MB", "limit", "", title=f"{arguments.utterances:,} utterances"
+        "step",
+        "seconds",
+        "limit",
+        "CPU s",
+        "waiting s",
+        "peak MB",
+        "limit",
+        "",
+        title=f"{arguments.utterances:,} utterances",
     )
     rest = (str(root), str(arguments.utterances), str(arguments.unit_seconds))
     kept: list[bool] = []
@@ -300,6 +361,8 @@ def measure(root: Path, arguments: argparse.Namespace, console: Console) -> bool
         if step.name in MADE:
             _, stage, every = MADE[step.name]
             alone("--step", "receipts", *rest, stage, str(every))
+            if step.name == "fold":
+                alone("--step", "foretold", *rest)
             if step.name == "resume_masks":
                 alone("--step", "receipts", *rest, MASKS, "2")
         took = alone("--step", step.name, *rest)
@@ -308,11 +371,14 @@ def measure(root: Path, arguments: argparse.Namespace, console: Console) -> bool
             f"{took.seconds:,.1f}",
             f"{step.seconds:,.0f}",
             f"{took.cpu:,.1f}",
+            f"{took.waited:,.1f}",
             f"{took.megabytes:,.0f}",
             f"{step.megabytes:,.0f}",
         )
         table.add_row(step.says, *row, "pass" if kept[-1] else "FAIL")
-        console.print(f"{step.says}: {took.seconds:,.1f} s, {took.cpu:,.1f} s of a processor, {took.megabytes:,.0f} MB")
+        console.print(
+            f"{step.says}: {took.seconds:,.1f} s, {took.cpu:,.1f} s of a processor, {took.waited:,.1f} s without one, {took.megabytes:,.0f} MB"
+        )
     console.print(table)
     units = len(json.loads((next(root.glob("plan-*")) / "plan.json").read_bytes())["units"])
     console.print(f"{units:,} units; {disk(root):.1f} GB on disk at the end")

@@ -6,12 +6,13 @@ Before ``dataset.json`` is there, there is no dataset. It holds nothing that dif
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, zip_longest
-from typing import Any
+from typing import IO, Any
 
+import ijson
 import orjson
 
 from manifests.shards.reader import Sample, Shard
@@ -19,6 +20,7 @@ from manifests.storage import Store
 
 NAME = "dataset.json"
 FORMAT = "speechmill-dataset/1"
+BITE = 16 << 10  # bytes of it that are looked at together, where most is passed over
 OPEN = 8192  # shards that are open at once: each is two maps, and Linux gives a process 65,530; three stages may be read together
 
 
@@ -26,19 +28,52 @@ class DatasetError(ValueError):
     """No dataset, an unfinished one, or one of another format: says which and what to do."""
 
 
+def _no_dataset(out: Store) -> DatasetError:
+    return DatasetError(f"{out.root}: no {NAME}: not a dataset, or not finished (run `speechmill data` again)")
+
+
 def read_description(out: Store) -> dict[str, Any]:
     """The contents of ``dataset.json``. Raises :class:`DatasetError`."""
     try:
         value = orjson.loads(out.read(NAME))
     except FileNotFoundError:
-        raise DatasetError(
-            f"{out.root}: no {NAME}: not a dataset, or not finished (run `speechmill data` again)"
-        ) from None
+        raise _no_dataset(out) from None
     except orjson.JSONDecodeError as error:
         raise DatasetError(f"{out.root}/{NAME}: damaged: {error}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise DatasetError(f"{out.root}/{NAME}: not a {FORMAT} description")
     return value
+
+
+def read_members(out: Store, *names: str) -> dict[str, Any]:
+    """Those of the members of ``dataset.json`` that are there. Raises :class:`DatasetError` as :func:`read_description` does.
+
+    All else is passed over as it is read: a large dataset's shards, of which it tells one by one, need no memory.
+    """
+    try:
+        with out.open(NAME) as file:
+            found = _members(file, {"format", *names})
+    except FileNotFoundError:
+        raise _no_dataset(out) from None
+    except ijson.JSONError as error:
+        raise DatasetError(f"{out.root}/{NAME}: damaged: {' '.join(str(error).split())}") from None
+    if found.get("format") != FORMAT:
+        raise DatasetError(f"{out.root}/{NAME}: not a {FORMAT} description")
+    return {name: found[name] for name in names if name in found}
+
+
+def _members(file: IO[bytes], wanted: Collection[str]) -> dict[str, Any]:
+    """The wanted members of a JSON object; none of anything else. Raises ``ijson.JSONError`` for what is no JSON, to its very end."""
+    found: dict[str, Any] = {}
+    builder, name = ijson.ObjectBuilder(), None
+    for prefix, event, value in ijson.parse(file, use_float=True, buf_size=BITE):
+        if event == "map_key" and not prefix:
+            name = value if value in wanted else None
+            builder = ijson.ObjectBuilder()
+        elif name is not None and prefix:
+            builder.event(event, value)
+            found[name] = builder.value
+    return found
 
 
 @dataclass(frozen=True)

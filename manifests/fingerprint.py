@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
+
+PIECES = 10_000  # words of JSON in a part
 
 
 def canonical(value: Any) -> bytes:
@@ -20,8 +24,15 @@ def canonical(value: Any) -> bytes:
 
 def pretty(value: Any) -> bytes:
     """Canonical JSON for people: sorted keys, indented, newline at the end."""
-    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "surrogatepass")
+    return b"".join(pretty_parts(value))
+
+
+def pretty_parts(value: Any) -> Iterator[bytes]:
+    """The same, part by part: for what is too long to be in memory twice."""
+    encoder = json.JSONEncoder(sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    pieces = chain(encoder.iterencode(value), "\n")
+    while part := "".join(islice(pieces, PIECES)):
+        yield part.encode("utf-8", "surrogatepass")
 
 
 def fingerprint(value: Any) -> str:

@@ -23,7 +23,7 @@ from manifests.receipt import FOLDER, Receipt, ReceiptError
 from manifests.storage import Store
 
 NAME = "receipts.index"
-FORMAT = "speechmill-receipts/2"
+FORMAT = "speechmill-receipts/3"
 WORTH = 1000  # receipts read anew that are worth another index
 UNIT = re.compile(r"unit-(\d{6,})\.json")
 
@@ -41,6 +41,7 @@ class Brief:
     seconds   of audio, by split
     took      seconds that making it took; ``started`` is when it was begun
     core      seconds of these in which its worker had a core; None where it does not say
+    waited    seconds of these in which its worker could have gone on and had none; likewise
     bytes     of its files, and its own
     """
 
@@ -52,13 +53,14 @@ class Brief:
     took: float
     started: float
     core: float | None
+    waited: float | None
     bytes: int
 
     @classmethod
     def of(cls, unit: int, receipt: Receipt, size: int | None = None) -> Brief:
         """``size`` of the receipt itself, where it is known."""
         facts, made = receipt.facts, receipt.made
-        core, own = made.get("core_seconds"), len(receipt.to_bytes()) if size is None else size
+        own = len(receipt.to_bytes()) if size is None else size
         splits = facts.get("splits", {})
         return cls(
             unit,
@@ -68,12 +70,17 @@ class Brief:
             {split: float(amounts.get("seconds", 0.0)) for split, amounts in splits.items()},
             float(made.get("seconds", 0.0)),
             float(made.get("started", 0.0)),
-            None if core is None else float(core),
+            _number(made.get("core_seconds")),
+            _number(made.get("waited_seconds")),
             own + sum(file.bytes for file in receipt.files),
         )
 
     def to_json(self) -> list[Any]:
         return [getattr(self, name) for name in self.__slots__]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _counted(outcomes: tuple[Outcome, ...]) -> dict[str, dict[str, int]]:

@@ -33,15 +33,14 @@ from pipelines.folders import (
     fit_folder,
     masks_folder,
     plan_folder,
-    segments_folder,
     teach_folder,
     tokens_folder,
     transcripts_folder,
 )
+from pipelines.manifesting import Manifesting, Manifests
 from pipelines.output_lock import output_lock
 from pipelines.stages import (
     s20_ingest,
-    s25_segment,
     s30_plan,
     s35_copies,
     s38_transcribe,
@@ -49,7 +48,6 @@ from pipelines.stages import (
     s60_tokenize,
     s70_mask,
     s90_dataset,
-    segments,
 )
 from pipelines.workspace import Workspace
 from tokenization.voice_activity.registry import open_detector
@@ -68,21 +66,6 @@ class Result:
     @property
     def nothing_to_do(self) -> bool:
         return not any(self.did.values())
-
-
-@dataclass(frozen=True)
-class Manifests:
-    """The corpus as it was ingested, and as it is planned: the same, where nothing is cut up.
-
-    planned    what is known of the manifest that the plan is made of
-    store      where that lies
-    segments   what ``dataset.json`` says of its segments, where it is made of any
-    """
-
-    ingested: s20_ingest.Cuts
-    planned: s20_ingest.Cuts
-    store: Store
-    segments: dict[str, Any] | None = None
 
 
 @dataclass
@@ -106,27 +89,18 @@ class DataRun:
         folder, did["speak"] = speak(self.space, self.engine)
         return folder
 
-    def manifests(self, root: str, did: dict[str, int]) -> Manifests:
-        """The corpus ingested, and cut up where the recipe asks for it."""
-        events, relist = self.engine.events, self.recipe.run.relist
-        with timed(events, "ingest"):
-            cuts = s20_ingest.ingest(self.recipe.corpus, root, self.space.cuts, self.mapper, events, relist)
-        settings, recipe = self.recipe.segment, self.recipe
-        if settings is None:
-            return Manifests(cuts, cuts, self.space.cuts)
-        folder = segments_folder(self.space, cuts.sha256)
-        store = self.space.store.sub(folder)
-        units = segments.deal(self.space.cuts, settings, recipe.plan, store)
-        version = open_detector(settings.detector).version
-        job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units, version)
-        did["segments"] = self.engine.run(job)
-        made = segments.fold(store, units, cuts.sha256)
-        about = segments.describe(folder, made, settings, segments.segment_receipts(store, units))
-        return Manifests(cuts, made, store, about)
+    @property
+    def manifests(self) -> Manifesting:
+        """Ingesting the corpus, and cutting it up where the recipe asks for it."""
+        return Manifesting(self.space, self.engine, self.mapper)
 
     def planned(self, root: str, did: dict[str, int]) -> tuple[Manifests, str, tuple[Unit, ...]]:
         """The manifests and the plan: (manifests, plan folder, units)."""
         cuts = self.manifests(root, did)
+        return cuts, *self.dealt(cuts, did)
+
+    def dealt(self, cuts: Manifests, did: dict[str, int]) -> tuple[str, tuple[Unit, ...]]:
+        """The plan of a manifest: (its folder, units)."""
         folder = plan_folder(self.space, cuts.planned.sha256)
         store = self.space.store.sub(folder)
         with timed(self.engine.events, "plan"):
@@ -134,18 +108,28 @@ class DataRun:
             did["plan"] = int(units is None)
             if units is None:
                 units = s30_plan.write_plan(s20_ingest.cut_lines(cuts.store), self.recipe.plan, store)
-        return cuts, folder, units
+        return folder, units
 
     def marked(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
         """The folder of the plan with copies marked, by the name of its stage; none where nobody looks for copies."""
-        settings, store = self.recipe.copies, self.space.store
-        if settings is None:
+        if self.recipe.copies is None:
             return {}
-        folder = copies_folder(self.space, plan)
+        folder, did["copies"] = self.printed(root, plan, units)
+        did["copies"] += self.mark(plan, folder, units)
+        return {s35_copies.STAGE: folder}
+
+    def printed(self, root: str, plan: str, units: tuple[Unit, ...]) -> tuple[str, int]:
+        """Take the fingerprints of units: (the folder of the marked plan, how many were done now)."""
+        folder, store = copies_folder(self.space, plan), self.space.store
         job = s35_copies.CopiesJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
-        did["copies"] = self.engine.run(job)
-        did["copies"] += s35_copies.write_marked(store.sub(plan), store.sub(folder), units, settings)
-        return {"copies": folder}
+        return folder, self.engine.run(job)
+
+    def mark(self, plan: str, folder: str, units: tuple[Unit, ...]) -> bool:
+        """Write the plan of units whose fingerprints are taken with copies marked, unless it stands there."""
+        settings, store = self.recipe.copies, self.space.store
+        assert settings is not None, "nobody looks for copies without its block"
+        with timed(self.engine.events, s35_copies.STAGE):
+            return s35_copies.write_marked(store.sub(plan), store.sub(folder), units, settings)
 
     def transcribed(self, root: str, plan: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
         """The folder of the transcripts, by the name of its stage; none where the recipe has nobody listen."""

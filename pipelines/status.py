@@ -5,22 +5,22 @@ Receipts of a run that is under way come and go between two looks; what cannot b
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from manifests.ahead import in_order
-from manifests.dataset import DatasetError, read_description
+from manifests.dataset import DatasetError, read_members
 from manifests.ledger import Ledger, Outcome, add_up
 from manifests.receipt import FOLDER, Receipt, ReceiptError, read_receipt
 from manifests.receipt_index import UNIT, Brief, briefs
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.forecast.compared import NAME, Compared, Stage, compared, kept, table
+from pipelines.made import Made
 from pipelines.stages.s20_ingest import read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.segments import RECORDINGS
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 CUTS = "cuts"
 STAGES = ("segments", "plan", "copies", "transcripts", "fit", "tokens", "features", "masks", "teach")
-OF_UNITS = ("tokens", "masks", "teach")
+SIDES = {  # stages that a recipe may ask for, by the block that does; after the fit those that read tokens
+    "copies": "copies", "transcripts": "transcribe", "features": "features", "masks": "mask", "teach": "teach",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,29 +135,6 @@ def _tables(status: Status) -> Iterator[Any]:
 
 
 @dataclass
-class Made:
-    """What the receipts of a stage add up to: units, seconds of their audio and of making them, ends of utterances, seconds by split."""
-
-    units: int = 0
-    seconds: float = 0.0
-    took: float = 0.0
-    ends: dict[str, Counter[str]] = field(default_factory=dict)
-    splits: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, made: Iterable[Brief], units: Sequence[Unit]) -> Made:
-        whole = cls()
-        for brief in made:
-            whole.units += 1
-            whole.took += brief.took
-            whole.seconds += units[brief.unit].seconds if units else 0.0
-            for status, reasons in brief.ends.items():
-                whole.ends.setdefault(status, Counter()).update(reasons)
-            whole.splits.update(brief.seconds)  # type: ignore[arg-type]  # seconds are floats
-        return whole
-
-
-@dataclass
 class Look:
     """One look at an output root: its folders by stage, and what could not be read."""
 
@@ -166,7 +145,7 @@ class Look:
         """The folder of each stage: what ``dataset.json`` names, else the one whose receipts are the newest."""
         named: dict[str, str] = {}
         try:
-            named = dict(read_description(self.out)["folders"])
+            named = dict(read_members(self.out, "folders")["folders"])
         except (DatasetError, KeyError, TypeError, ValueError) as error:
             if self.out.exists("dataset.json"):
                 self.faults.append(f"dataset.json: {error}")
@@ -228,55 +207,76 @@ def status(root: str) -> Status:
     look = Look(Store(root), [])
     folders = look.folders()
     units = look.plan(folders.get("plan"))
-    made = look.units_made(folders.get("tokens"), units or ())
-    ingested = look.has_cuts()
+    made = {stage: look.units_made(folders.get(stage), units or ()) for stage in ("tokens", *SIDES) if stage in folders}
+    ingested, recordings, fit = look.has_cuts(), _segments(look, folders), _fit(look, folders.get("fit"))
+    of_units = _OfUnits(look, folders, units or (), made)
     stages = (
         StageStatus("ingest", CUTS if ingested else None, 1, int(ingested)),
-        *_segments(look, folders),
+        *([_of_units(*recordings)] if recordings else []),
         StageStatus("plan", folders.get("plan"), 1, int(units is not None)),
-        *_side(look, "copies", "copies", folders, units, before=False),
-        *_side(look, "transcripts", "transcribe", folders, units, before=False),
-        _fit(look, folders.get("fit")),
-        _of_units("tokens", folders.get("tokens"), units or (), made),
-        *_side(look, "features", "features", folders, units, before=False),
-        *_side(look, "masks", "mask", folders, units, before=True),
-        *_side(look, "teach", "teach", folders, units, before=False),
+        *of_units.asked("copies"),
+        *of_units.asked("transcripts"),
+        StageStatus("fit", folders.get("fit"), 1, fit.units, fit.took),
+        of_units.row("tokens"),
+        *of_units.asked("features"),
+        *of_units.asked("masks", before=True),
+        *of_units.asked("teach"),
     )
     finished = not look.faults and look.out.exists("dataset.json")
-    ledger, foretold = _ledger(look, units, made), _forecast(look, folders, units)
-    return Status(root, finished, stages, ledger, _hours(made), tuple(look.faults), foretold)
+    tokens = made.get("tokens", Made())
+    ledger = _ledger(look, units, tokens)
+    listed = units if recordings is None else recordings[2]
+    foretold = _forecast(look, listed, [*_timed(made, units or ()), Stage("fit", fit, 1), *_cut_up(recordings)])
+    return Status(root, finished, stages, ledger, _hours(tokens), tuple(look.faults), foretold)
 
 
-def _forecast(look: Look, folders: Mapping[str, str], units: tuple[Unit, ...] | None) -> Compared | None:
-    """What was foretold, against what is done of it."""
+Recordings = tuple[str, str | None, tuple[Unit, ...], Made]
+"""The stage that cuts recordings up: its name, its folder, its units, what they add up to."""
+
+
+@dataclass(frozen=True)
+class _OfUnits:
+    """The stages whose units are those of the plan."""
+
+    look: Look
+    folders: Mapping[str, str]
+    units: tuple[Unit, ...]
+    made: Mapping[str, Made]
+
+    def row(self, stage: str) -> StageStatus:
+        return _of_units(stage, self.folders.get(stage), self.units, self.made.get(stage, Made()))
+
+    def asked(self, stage: str, before: bool = False) -> list[StageStatus]:
+        """A stage that the recipe may ask for; ``before`` any run."""
+        return [self.row(stage)] if self.look.wants(stage, SIDES[stage], self.folders, before) else []
+
+
+def _timed(made: Mapping[str, Made], units: tuple[Unit, ...]) -> list[Stage]:
+    return [Stage(stage, made.get(stage, Made()), len(units)) for stage in ("tokens", *SIDES)]
+
+
+def _cut_up(recordings: Recordings | None) -> list[Stage]:
+    return [] if recordings is None else [Stage("segments", recordings[3], len(recordings[2]))]
+
+
+def _forecast(look: Look, units: tuple[Unit, ...] | None, stages: list[Stage]) -> Compared | None:
+    """What was foretold, against what is done of it; ``units`` of what the corpus lists."""
     try:
-        if units is None or kept(look.out) is None:
+        if not units or kept(look.out) is None:
             return None
-        stages = [Stage(s, tuple(look.units_of(folders.get(s), len(units))), len(units)) for s in OF_UNITS]
-        fit = Stage("fit", tuple(look.units_of(folders.get("fit"), 1)), 1)
-        return compared(look.out, [fit, *stages], sum(unit.count for unit in units))
+        return compared(look.out, stages, sum(unit.count for unit in units))
     except ValueError as error:
         look.faults.append(f"{NAME}: {error}")
         return None
 
 
-def _segments(look: Look, folders: Mapping[str, str]) -> list[StageStatus]:
+def _segments(look: Look, folders: Mapping[str, str]) -> Recordings | None:
     """How far the recordings are cut up, where the recipe asks for it."""
     if not look.wants("segments", "segment", folders, before=False):
-        return []
+        return None
     folder = folders.get("segments")
     units = look.plan(f"{folder}/{RECORDINGS}" if folder else None) or ()
-    return [_of_units("segments", folder, units, look.units_made(folder, units))]
-
-
-def _side(
-    look: Look, stage: str, block: str, folders: Mapping[str, str], units: tuple[Unit, ...] | None, before: bool
-) -> list[StageStatus]:
-    """A stage that the recipe may ask for."""
-    if not look.wants(stage, block, folders, before):
-        return []
-    folder = folders.get(stage)
-    return [_of_units(stage, folder, units or (), look.units_made(folder, units or ()))]
+    return "segments", folder, units, look.units_made(folder, units)
 
 
 def _ledger(look: Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger | None:
@@ -290,9 +290,8 @@ def _ledger(look: Look, units: tuple[Unit, ...] | None, made: Made) -> Ledger | 
         return None
 
 
-def _fit(look: Look, folder: str | None) -> StageStatus:
-    made = Made.of(look.briefs(folder) if folder else (), ())
-    return StageStatus("fit", folder, 1, made.units, made.took)
+def _fit(look: Look, folder: str | None) -> Made:
+    return Made.of(look.briefs(folder) if folder else (), ())
 
 
 def _of_units(stage: str, folder: str | None, units: tuple[Unit, ...], made: Made) -> StageStatus:

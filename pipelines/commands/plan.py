@@ -47,8 +47,9 @@ def plan(
     With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
     Where the recipe cuts up long recordings (segment), these have to be heard first.
 
-    With any of the options from --hours on: what would it take? A small part of the corpus is run through the stages and timed, and time,
-    CPU and GPU hours, storage and money are reckoned from that. Nothing of it is kept but forecast.json, against which `status` holds the run.
+    With any of the options from --hours on: what would it take? A small part of the corpus is run through the stages and timed (of long recordings
+    too only a part is heard), and time, CPU and GPU hours, storage and money are reckoned from that. What other programs on this machine take is left
+    out. Nothing of it is kept but forecast.json, against which `status` holds the run.
 
     Examples:  speechmill plan RECIPE --hours 6000 --cluster deploy/ray-cluster.yaml
                speechmill plan RECIPE -o OUT --nodes 4 --cpus 16 --probe-minutes 3

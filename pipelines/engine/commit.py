@@ -15,6 +15,7 @@ from typing import Any
 from manifests.ledger import Outcome
 from manifests.receipt import FileEntry, Receipt, read_receipt, write_receipt
 from manifests.storage import Store
+from pipelines.engine import cores
 from pipelines.engine.contract import Beat, Job, Task, Worker
 
 CRASH_VARIABLE = "SPEECHMILL_CRASH_AT"
@@ -35,7 +36,7 @@ def crash_point(name: str) -> None:
 
 def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, Any]:
     """Do ``task``; unless it is a probe, publish its files and then its receipt. Returns the counts for the progress table."""
-    started, began, had = time.time(), time.monotonic(), time.process_time()
+    started, began, had, waited = time.time(), time.monotonic(), time.process_time(), cores.waited()
     if (already := committed(job, task)) is not None:  # another lease did it, or a listing that lags did not show it
         return already
     made = worker.process(task, beat)
@@ -53,7 +54,7 @@ def execute(job: Job, worker: Worker, task: Task, beat: Beat) -> Mapping[str, An
         crash_point("between-files")
     crash_point("before-receipt")
     entries = tuple(FileEntry.of(name, data) for name, data in made.files.items())
-    how = _made(task, started, time.monotonic() - began, time.process_time() - had)
+    how = _made(task, started, time.monotonic() - began, time.process_time() - had, cores.since(waited))
     receipt = Receipt(job.stage, task.unit.index, entries, made.outcomes, made.facts, how)
     write_receipt(store, receipt)
     crash_point("after-receipt")
@@ -73,10 +74,13 @@ def _counts(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
     return counts
 
 
-def _made(task: Task, started: float, seconds: float, core: float) -> dict[str, Any]:
-    """``core``: of the seconds, those in which this process had a core (more, where it has several threads)."""
+def _made(task: Task, started: float, seconds: float, core: float, waited: float | None) -> dict[str, Any]:
+    """Of the seconds, ``core`` are those in which this process had a core (more, where it has several threads), ``waited`` those in which
+    the thread that did it could have gone on and had none; left out where the system does not tell.
+    """
+    told = {} if waited is None else {"waited_seconds": round(waited, 3)}
     return {
-        "seconds": round(seconds, 3), "core_seconds": round(core, 3), "started": round(started, 3), "attempt": task.attempt,
+        "seconds": round(seconds, 3), "core_seconds": round(core, 3), **told, "started": round(started, 3), "attempt": task.attempt,
         "host": platform.node(), "node": node(), "machine": platform.machine(), "python": platform.python_version(),
     }  # fmt: skip
 

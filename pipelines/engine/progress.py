@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -32,17 +33,18 @@ class Events:
             file.write(json.dumps({"time": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False) + "\n")
 
 
-def noted(path: Path | None) -> Iterator[dict[str, Any]]:
-    """The lines of an ``events.jsonl``; none where there is none, and none that were cut off."""
+def noted(path: Path | None, kinds: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The lines of an ``events.jsonl`` that tell of such events, as they are read; none where there is none, and none that were cut off."""
     if path is None or not path.is_file():
         return
-    for line in path.read_bytes().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                event = orjson.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and event.get("event") in kinds:
+                yield event
 
 
 @contextmanager

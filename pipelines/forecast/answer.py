@@ -9,12 +9,10 @@ from functools import partial
 from rich.console import Console
 
 from manifests.recipe import Recipe
-from manifests.settings.codecs import CodecSettings
-from manifests.settings.speech import GivenSettings
-from pipelines.data import DataRun, Manifests, opened
-from pipelines.engine.contract import Unit
+from pipelines.data import DataRun, opened
 from pipelines.engine.room import Demand, nodes
 from pipelines.forecast.amount import Amount
+from pipelines.forecast.basis import Basis
 from pipelines.forecast.bottleneck import Bottleneck, bottleneck
 from pipelines.forecast.cluster_file import this_machine
 from pipelines.forecast.crew import local_cores
@@ -29,9 +27,7 @@ from pipelines.forecast.probe import Probe, scratch
 from pipelines.forecast.rates import given, parsed
 from pipelines.forecast.stages import Stage, asked, shared
 from pipelines.forecast.timing import Sampling
-from pipelines.stages.s20_ingest import Cuts
-from pipelines.workspace import Workspace
-from tokenization.adapter import TokenizerError
+from pipelines.forecast.weights import openable, weights_of
 
 
 @dataclass(frozen=True)
@@ -52,77 +48,63 @@ class Question:
     rates: tuple[str, ...] = ()
 
 
-UNKNOWN = ("segment", "copies", "transcribe", "features")  # blocks of a recipe whose stages nobody measures yet
-
-
 @dataclass(frozen=True)
 class Answer:
-    """``forecast`` of what was asked, ``own`` of the corpus as it is, and what they go by."""
+    """``forecast`` of what was asked, ``own`` of the corpus as it is, and what they go by.
+
+    before   stages that are done already: a run begins behind them
+    """
 
     forecast: Forecast
     own: Forecast
     bottleneck: Bottleneck | None
     notes: tuple[str, ...]
-    planned: tuple[Cuts, str, int]
+    before: tuple[str, ...]
 
 
 def answered(recipe: Recipe, out: str, question: Question, console: Console) -> Answer:
-    """Plan the corpus, measure, and reckon. Leaves the plan in ``out``, and nothing else.
+    """List the corpus, measure, and reckon. Leaves what is listed and dealt in ``out``, and nothing else.
 
     Raises :class:`ForecastError` for what cannot be measured here, or finds no room; what planning and the stages raise.
     """
-    _require_known(recipe)
     stages = asked(recipe)
     rates = parsed(question.rates, stages)
     gpus = _gpus(recipe, stages)
     found = None if question.source is None else Found.at(question.source)
     _require_here(recipe, stages, rates, gpus, found)
-    with opened(_alone(_openable(recipe, out, stages, rates, found)), out, console) as run:
+    with opened(_alone(openable(recipe, out, stages, rates, found is not None)), out, console) as run:
         if found is None and "teach" not in rates:
             run.check_teacher()
         ray = _ray_seconds(run, question)
         root = run.corpus_root({})
-        planned = run.planned(root, {})
-        if not planned[2] or not planned[0].planned.utterances:
-            raise ForecastError(f"{root}: the corpus has no utterances, so there is nothing to measure")
+        basis = Basis.of(run, root)
         cluster = question.cluster or _cluster(run, gpus)
         with scratch(run.space.store) as store:
             units = sum(stage.units for stage in stages)
-            probe = Probe.over(run, recipe.run, store, root, planned, Sampling(question.minutes), gpus, units)
-            measured = [_measured(stage, probe, stages, rates, found) for stage in stages]
-    return _reckoned(
-        recipe,
-        question,
-        planned,
-        measured,
-        partial(predict, run=recipe.run, cluster=cluster, shared=shared(stages), ray=ray),
-        stages,
-        found,
-    )
-
-
-def _require_known(recipe: Recipe) -> None:
-    """Raises :class:`ForecastError` for a stage that is not reckoned yet."""
-    if unknown := [block for block in UNKNOWN if getattr(recipe, block, None) is not None]:
-        without = " ".join(f"--set {block}=null" for block in unknown)
-        raise ForecastError(
-            f"what {' and '.join(unknown)} would take is not foretold yet; ask for the rest with {without}"
-        )
+            probe = Probe.over(run, recipe.run, store, root, basis, Sampling(question.minutes), gpus, units)
+            if found is not None and basis.plan is None:
+                probe.source, probe.units, probe.cutting = found.plan, found.units, found.cutting()
+            measured = list[Measurement]()
+            for stage in stages:
+                measured.append(_measured(stage, probe, measured, stages, rates, found))
+    here = basis.amount(probe.cutting, recipe.plan.unit_seconds)
+    reckon = partial(predict, run=recipe.run, cluster=cluster, shared=shared(stages), ray=ray)
+    return _reckoned(recipe, question, here, measured, reckon, stages, found, basis)
 
 
 def _reckoned(
-    recipe: Recipe, question: Question, planned: tuple[Manifests, str, tuple[Unit, ...]], measured: Sequence[Measurement],
-    reckon: Callable[[Sequence[Measurement], Amount], Forecast], stages: Sequence[Stage], found: Found | None,
+    recipe: Recipe, question: Question, here: Amount, measured: Sequence[Measurement],
+    reckon: Callable[[Sequence[Measurement], Amount], Forecast], stages: Sequence[Stage], found: Found | None, basis: Basis,
 ) -> Answer:  # fmt: skip
-    cuts, folder, units = planned
-    here = Amount.of_units(units)
     own = reckon(measured, here)
-    amount = here if question.hours is None else here.at(question.hours, recipe.plan.unit_seconds)
+    cut_up = recipe.segment.unit_seconds if recipe.segment else 0.0
+    amount = here if question.hours is None else here.at(question.hours, recipe.plan.unit_seconds, cut_up)
     forecast = own if amount is here else reckon(measured, amount)
     held = bottleneck(forecast, shared(stages), {stage.name: stage.words for stage in stages})
-    free = reckon([one.undisturbed for one in measured], amount)
-    said = notes(forecast, free, here, recipe, found.differences(recipe) if found else [])
-    return Answer(forecast, own, held, tuple(said), (cuts.planned, folder, len(units)))
+    busy = reckon([one.disturbed for one in measured], amount)
+    said = notes(forecast, busy, here, recipe, found.differences(recipe) if found else [])
+    before = ("ingest", "segments", "plan") if basis.plan is not None else ("ingest",)
+    return Answer(forecast, own, held, tuple(said), before)
 
 
 def _alone(recipe: Recipe) -> Recipe:
@@ -142,14 +124,16 @@ def _ray_seconds(run: DataRun, question: Question) -> float:
 
 
 def _measured(
-    stage: Stage, probe: Probe, stages: Sequence[Stage], rates: Mapping[str, float], found: Found | None
-) -> Measurement:
-    """One stage: found, given, or probed. One whose rate is given is done all the same where those after it read what it makes."""
+    stage: Stage, probe: Probe, before: Sequence[Measurement], stages: Sequence[Stage], rates: Mapping[str, float], found: Found | None
+) -> Measurement:  # fmt: skip
+    """One stage: found, given, or probed. One whose rate is given is done all the same where one after it cannot do without what it makes."""
     if stage.name not in rates:
-        return (found.measured(stage) if found else None) or stage.measure(probe)
+        return (found.measured(stage, probe) if found else None) or stage.measure(probe)
     later = stages[stages.index(stage) + 1 :]
-    wanted = found is None and any(s.reads_units and s.name not in rates for s in later)
-    return given(stage.name, rates[stage.name], stage.measure(probe) if wanted else None)
+    wanted = found is None and any(stage.name in s.needs and s.name not in rates for s in later)
+    measured = stage.measure(probe) if wanted else None
+    known = {one.stage: one for one in before}
+    return given(stage.name, rates[stage.name], measured, stage.reach(probe, known), stage.weight(probe, known))
 
 
 def _gpus(recipe: Recipe, stages: Sequence[Stage]) -> int:
@@ -162,7 +146,7 @@ def _gpus(recipe: Recipe, stages: Sequence[Stage]) -> int:
 
 
 def _asks_gpu(recipe: Recipe, stage: Stage) -> bool:
-    on_one = stage.name == "tokens" and isinstance(recipe.speech, CodecSettings) and recipe.speech.device != "cpu"
+    on_one = (weights := weights_of(recipe, stage.name)) is not None and weights.device != "cpu"
     return stage.units and (on_one or bool(Demand.of(recipe.run.of(stage.name)).amounts.get("GPU")))
 
 
@@ -179,26 +163,6 @@ def _require_here(
             f"has one, name an output with receipts (--from OUT), or give --rate {name}=HOURS (of audio, for each hour of one worker)"
             for name in lacking
         ))  # fmt: skip
-
-
-def _openable(
-    recipe: Recipe, out: str, stages: Sequence[Stage], rates: Mapping[str, float], found: Found | None
-) -> Recipe:
-    """The recipe; one of given tokens in its place where its codec is not here, and need not be. Raises :class:`ForecastError`."""
-    if not isinstance(recipe.speech, CodecSettings):
-        return recipe
-    try:
-        Workspace.of(recipe, out)
-    except TokenizerError as error:
-        missing = [stage.name for stage in stages if stage.units and stage.name not in rates]
-        if missing and not found:
-            given_by = " ".join(f"--rate {name}=HOURS" for name in missing)
-            raise ForecastError(
-                f"{error}; without it nothing can be timed here: ask where it is, name an output with receipts (--from OUT), or give "
-                f"{given_by} (of audio, for each hour of one worker)"
-            ) from None
-        return recipe.model_copy(update={"speech": GivenSettings()})
-    return recipe
 
 
 def _cluster(run: DataRun, gpus: int) -> ClusterShape:

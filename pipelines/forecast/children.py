@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from pipelines.cluster import ENVIRONMENT
+from pipelines.engine import cores
 from pipelines.engine.commit import execute
 from pipelines.engine.contract import Job, RunFailed, Task, Unit, Worker
 from pipelines.engine.pool import DIED, one_line
@@ -43,6 +44,11 @@ class Child(Protocol):
         """What the work returned. Raises :class:`Died`, and ``RunFailed`` for what it raised."""
         ...
 
+    @property
+    def waited(self) -> float | None:
+        """Seconds in which the thread that works for it had waited for a core before it came to be; None where the system does not tell."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -52,7 +58,7 @@ class Here:
     handle = None
 
     def __init__(self, job: Job) -> None:
-        self._job, self._answer = job, None
+        self._job, self._answer, self.waited = job, None, cores.waited()
         self._worker: Worker | None = None
 
     def ask(self, work: Work, argument: Any) -> None:
@@ -71,6 +77,8 @@ class Here:
 
 class Process:
     """A child process with the environment of a worker."""
+
+    waited = 0.0
 
     def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
         self._stage = job.stage
@@ -144,9 +152,15 @@ def ready(children: list[Child], seconds: float) -> list[int]:
     return [i for i, child in enumerate(children) if child.handle in found]
 
 
-def warm(job: Job, worker: Worker, unit: Unit) -> None:
-    """The first utterances of a unit, thrown away."""
+def opened(job: Job, worker: Worker, argument: None) -> float | None:
+    """Nothing but what opening the worker takes. Returns for how many seconds the thread that works has waited for a core since it began."""
+    return cores.waited()
+
+
+def warm(job: Job, worker: Worker, unit: Unit) -> float | None:
+    """The first utterances of a unit, thrown away. Returns what :func:`opened` does."""
     worker.process(Task(unit, only=(0, min(WARM, unit.count))), _silent)
+    return cores.waited()
 
 
 def do(job: Job, worker: Worker, unit: Unit) -> None:

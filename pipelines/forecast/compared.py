@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from manifests.receipt_index import Brief
 from manifests.storage import Store
 from pipelines.engine.progress import noted
+from pipelines.made import Made
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 NAME = "forecast.json"
-FORMAT = "speechmill-forecast/1"
-BEFORE = ("ingest", "plan")  # done by ``speechmill plan`` itself, before it foretells
+FORMAT = "speechmill-forecast/2"
+EVENTS = frozenset(["stage_started", "stage_staffed", "stage_ended", "run_ended"])  # that are held against it
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Row:
 
     seconds, bytes           wall time, and what was written
     hours, cores             hours in which workers did something, and those of them in which they had a core
+    quiet                    hours in which workers did something and did not wait for a core that other programs had
     low, high                of the wall time that was foretold
     workers                  foretold and as many as there were
     """
@@ -54,6 +55,7 @@ class Row:
     high: float
     hours: Pair | None = None
     cores: Pair | None = None
+    quiet: Pair | None = None
     bytes: Pair | None = None
     workers: Pair | None = None
 
@@ -62,6 +64,7 @@ class Row:
             "seconds": self.seconds,
             "worker_hours": self.hours,
             "core_hours": self.cores,
+            "quiet_hours": self.quiet,
             "bytes": self.bytes,
             "workers": self.workers,
         }
@@ -82,38 +85,36 @@ class Compared:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of units as it stands: its receipts, and how many units the plan has for it."""
+    """A stage of units as it stands: what its receipts add up to, and how many units there are to do."""
 
     name: str
-    made: Sequence[Brief]
+    made: Made
     units: int
 
     @property
     def done(self) -> bool:
-        return bool(self.units) and len(self.made) == self.units
-
-    @property
-    def begun(self) -> float:
-        return min((brief.started for brief in self.made), default=0.0)
+        return bool(self.units) and self.made.units == self.units
 
     @property
     def span(self) -> float:
         """Seconds from the first unit's begin to the last one's end."""
-        return max((brief.started + brief.took for brief in self.made), default=0.0) - self.begun
-
-    @property
-    def hours(self) -> float:
-        return sum(brief.took for brief in self.made) / 3600
+        return self.made.ended - self.made.begun
 
     @property
     def cores(self) -> float | None:
         """Hours in which its workers had a core; None where receipts are older than that."""
-        had = [brief.core for brief in self.made]
-        return None if None in had else sum(seconds or 0.0 for seconds in had) / 3600
+        return None if self.made.cores is None else self.made.cores / 3600
 
-    @property
-    def bytes(self) -> int:
-        return sum(brief.bytes for brief in self.made)
+    def quiet(self, cpus: float) -> float | None:
+        """Hours in which its workers, each given so many cores, did not wait for one that others had; None where nobody looked.
+
+        As in a forecast, what workers wait for each other because they share a core is not left out.
+        """
+        made = self.made
+        if made.waited is None or made.cores is None or not cpus:
+            return None
+        shared = 0.0 if cpus >= 1 else made.cores / cpus
+        return min(max(made.took - made.waited, shared), made.took) / 3600
 
 
 def kept(out: Store) -> dict[str, Any] | None:
@@ -130,13 +131,13 @@ def kept(out: Store) -> dict[str, Any] | None:
 def compared(out: Store, stages: Iterable[Stage], planned: int) -> Compared | None:
     """The stages that are done, against the forecast beside the output; None where there is no forecast.
 
-    ``planned`` utterances. Raises ValueError for a damaged forecast.
+    ``planned`` are the utterances of the plan, or the recordings that are cut up. Raises ValueError for a damaged forecast.
     """
     value = kept(out)
     if value is None:
         return None
     try:
-        return _compared(value, [*noted(out.local("events.jsonl"))], {s.name: s for s in stages}, planned)
+        return _compared(value, [*noted(out.local("events.jsonl"), EVENTS)], {s.name: s for s in stages}, planned)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"damaged: {type(error).__name__}: {error}; `speechmill plan` makes it anew") from None
 
@@ -144,18 +145,21 @@ def compared(out: Store, stages: Iterable[Stage], planned: int) -> Compared | No
 def _compared(
     value: Mapping[str, Any], events: Sequence[Mapping[str, Any]], stages: Mapping[str, Stage], planned: int
 ) -> Compared:
-    foretold, made = value["corpus"], float(value["made"])
-    if planned != foretold["utterances"]:
-        return Compared((), (f"the forecast is of {foretold['utterances']} utterances, the plan has {planned} now",))
+    foretold, made, before = value["corpus"], float(value["made"]), value["before"]
+    what, count = ("utterances", foretold["utterances"]) if foretold["recordings"] is None else ("recordings", foretold["recordings"]["count"])  # fmt: skip
+    if planned != count:
+        return Compared((), (f"the forecast is of {count} {what}, there are {planned} now",))
     since = [event for event in events if float(event.get("time", 0.0)) >= made]
     rows, notes = list[Row](), list[str]()
     for one in foretold["stages"]:
+        if one["stage"] in before:
+            continue
         stage = stages.get(one["stage"])
-        if stage is not None and stage.made and stage.begun < made:
+        if stage is not None and stage.made.units and stage.made.begun < made:
             notes.append(f"{stage.name} was begun before the forecast was made")
         elif stage is None or stage.done:
             rows += _row(one, stage, since)
-    return Compared((*_ray(foretold, since), *rows, *_whole(foretold, since)), (*notes, *_crews(rows)))
+    return Compared((*_ray(foretold, since), *rows, *_whole(foretold, before, since)), (*notes, *_crews(rows)))
 
 
 def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -163,7 +167,7 @@ def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[st
     name = one["stage"]
     mine = [event for event in since if event.get("stage") == name]
     ended = [float(e["took_seconds"]) for e in mine if e.get("event") == "stage_ended"]
-    if name in BEFORE or (stage is None and not ended):
+    if stage is None and not ended:
         return []
     took = stage.span if stage is not None and not ended else sum(ended) - _joining(mine)
     staff = [float(e["workers"]) for e in mine if e.get("event") == "stage_staffed"]
@@ -171,9 +175,13 @@ def _row(one: Mapping[str, Any], stage: Stage | None, since: Sequence[Mapping[st
     row = Row(name, Pair(one["seconds"], took), one["low"], one["high"], workers=workers)
     if stage is None:
         return [row]
-    hours, weight = Pair(one["worker_hours"], stage.hours), Pair(one["bytes"], stage.bytes)
+    hours, weight = (
+        Pair(one["worker_hours"], stage.made.took / 3600),
+        Pair(one["bytes"] - one["beside"], stage.made.bytes),
+    )
     cores = None if one["core_hours"] is None else Pair(one["core_hours"], stage.cores)
-    return [replace(row, hours=hours, cores=cores, bytes=weight)]
+    quiet = Pair(one["worker_hours"], stage.quiet(one["cpus"]))
+    return [replace(row, hours=hours, cores=cores, quiet=quiet, bytes=weight)]
 
 
 def _joining(events: Iterable[Mapping[str, Any]]) -> float:
@@ -195,28 +203,35 @@ def _ray(foretold: Mapping[str, Any], since: Sequence[Mapping[str, Any]]) -> lis
     )
 
 
-def _whole(foretold: Mapping[str, Any], since: Sequence[Mapping[str, Any]]) -> list[Row]:
+def _whole(foretold: Mapping[str, Any], done: Sequence[str], since: Sequence[Mapping[str, Any]]) -> list[Row]:
     """All that `data` did, in one run or in several; nothing while it is not through, and of runs that were killed nobody knows."""
     ended = [e for e in since if e.get("event") == "run_ended" and any(e.get("did", {}).values())]
     if not ended:
         return []
-    before = sum(one["seconds"] for one in foretold["stages"] if one["stage"] in BEFORE)
+    before = sum(one["seconds"] for one in foretold["stages"] if one["stage"] in done)
     took = sum(float(e["took_seconds"]) for e in ended)
     return [Row("whole", Pair(foretold["seconds"] - before, took), foretold["low"] - before, foretold["high"] - before)]
 
 
 def table(found: Compared) -> Table:
-    """For people. The last columns are ratios: of hours in which workers did something (``work``), of those in which they had a core, of bytes."""
+    """For people. The last columns are ratios: of hours in which workers did something (``work``), of those in which they did not wait for a core
+    that other programs had (``quiet``), of those in which they had one, of bytes.
+    """
     from rich import box
     from rich.table import Table
 
-    shown = Table("stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False)
-    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "cores", "bytes"):
+    shown = Table(
+        "stage", box=box.SIMPLE, title="foretold, and as it came", title_justify="left", pad_edge=False,
+        caption="quiet: work without waiting for cores that other programs had", caption_justify="left",
+    )  # fmt: skip
+    for column in ("foretold s", "9 in 10", "took s", "ratio", "work", "quiet", "cores", "bytes"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         between = f"{row.low:,.1f} to {row.high:,.1f}" if row.high > row.low else ""
         figures = (f"{row.seconds.foretold:,.1f}", between, f"{row.seconds.took or 0.0:,.1f}")
-        shown.add_row(row.stage, *figures, *(_times(pair) for pair in (row.seconds, row.hours, row.cores, row.bytes)))
+        shown.add_row(
+            row.stage, *figures, *(_times(pair) for pair in (row.seconds, row.hours, row.quiet, row.cores, row.bytes))
+        )
     return shown
 
 

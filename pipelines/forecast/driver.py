@@ -16,6 +16,7 @@ from manifests.receipt import read_receipt
 from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
 from manifests.utterance import Utterance, from_cut
+from pipelines.engine import cores
 from pipelines.engine.contract import Unit
 from pipelines.forecast.measured import Linear, Measurement, Piece
 from pipelines.stages.s20_ingest import CHUNK, MANIFEST, HeaderReader, listed, listing_digest
@@ -30,10 +31,10 @@ T = TypeVar("T")
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """(what it returns, seconds it takes)."""
-    began = time.perf_counter()
+    """(what it returns, seconds it takes, without those in which other programs had the core)."""
+    began, waited = time.perf_counter(), cores.waited()
     found = work()
-    return found, time.perf_counter() - began
+    return found, max(time.perf_counter() - began - (cores.since(waited) or 0.0), 0.0)
 
 
 def lines_of(plan: Store, units: Sequence[Unit], most: int = SAMPLE) -> list[bytes]:

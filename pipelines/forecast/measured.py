@@ -16,6 +16,7 @@ from typing import Literal
 from manifests.receipt_index import Brief
 from pipelines.engine.contract import Unit
 from pipelines.forecast.amount import Amount
+from pipelines.forecast.left import Left
 
 Source = Literal["probe", "receipts", "given", "known"]
 
@@ -24,13 +25,28 @@ Source = Literal["probe", "receipts", "given", "known"]
 class Piece:
     """One unit (or chunk of headers) that one worker did.
 
+    seconds        that it takes with a core to itself, as far as that is known: without those in ``waited``
     core_seconds   of them, those in which its process had a core; None where nobody looked
+    waited         seconds that it took besides, because other programs had the core; None where nobody looked
     """
 
     seconds: float
     audio_seconds: float
     bytes: int = 0
     core_seconds: float | None = None
+    waited: float | None = None
+
+    @classmethod
+    def of(cls, made: Brief, audio_seconds: float, cpus: float) -> Piece:
+        """What a receipt says of a unit whose worker was given ``cpus``.
+
+        Where workers share a core they wait for each other, in a run as in a probe: that much of the waiting stays.
+        """
+        quiet = made.took - (made.waited or 0.0)
+        shared = 0.0 if cpus >= 1 else (made.core or 0.0) / cpus if cpus > 0 else made.took
+        seconds = min(max(quiet, shared, 0.0), made.took)
+        waited = None if made.waited is None else made.took - seconds
+        return cls(seconds, audio_seconds, made.bytes, made.core, waited)
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,16 @@ class Linear:
         audio = self.second * min(amount.seconds, self.many) if self.second else 0.0
         return self.fixed + self.utterance * amount.utterances + self.unit * amount.units + audio
 
+    def __add__(self, other: Linear) -> Linear:
+        """Both, one after the other."""
+        return Linear(
+            self.fixed + other.fixed,
+            self.utterance + other.utterance,
+            self.unit + other.unit,
+            self.second + other.second,
+            min(self.many, other.many),
+        )
+
 
 NOTHING = Linear()
 
@@ -60,6 +86,8 @@ class Measurement:
     parts     shares of a worker's time by what it does, as far as that is known; they add up to 1
     kept      bytes beside those of the pieces
     stores    bytes of other ways to keep the same, as a multiple of those of the pieces (stores of the teach stage)
+    left      what goes on of the audio that it is given; None where all of it does, or nobody looked
+    listed    whether it is given what the corpus lists, where that is cut up: recordings
     """
 
     stage: str
@@ -73,6 +101,12 @@ class Measurement:
     parts: Mapping[str, float] = field(default_factory=dict)
     kept: Linear = NOTHING
     stores: Mapping[str, float] = field(default_factory=dict)
+    left: Left | None = None
+    listed: bool = False
+
+    def given(self, amount: Amount) -> Amount:
+        """What it works on."""
+        return amount.listed if self.listed else amount
 
     def lengths(self, amount: Amount) -> tuple[float, ...]:
         """Seconds of audio of each piece there is to do."""
@@ -98,16 +132,21 @@ class Measurement:
         return sum(p.bytes for p in self.pieces) / audio if audio else 0.0
 
     @property
-    def undisturbed(self) -> Measurement:
-        """The same, had workers had a core all the time; as it is, where nobody looked."""
-        pieces = tuple(
-            p if p.core_seconds is None else replace(p, seconds=min(p.core_seconds, p.seconds)) for p in self.pieces
-        )
+    def disturbed(self) -> Measurement:
+        """The same, were the machine always as busy as it was; as it is, where nobody looked."""
+        pieces = tuple(replace(p, seconds=p.seconds + (p.waited or 0.0)) for p in self.pieces)
         return replace(self, pieces=pieces)
 
     @property
+    def waited(self) -> float | None:
+        """The share of the time in which workers waited for a core that other programs had; None where nobody looked."""
+        timed = [p for p in self.pieces if p.waited is not None]
+        whole = sum(p.seconds + (p.waited or 0.0) for p in timed)
+        return sum(p.waited or 0.0 for p in timed) / whole if whole else None
+
+    @property
     def core(self) -> float | None:
-        """The share of the time in which workers had a core: less where they waited for storage, or for other programs."""
+        """The share of the time in which workers had a core: less where they waited for storage; or for other programs, where nobody looked."""
         timed = [p for p in self.pieces if p.core_seconds is not None]
         wall = sum(p.seconds for p in timed)
         return sum(p.core_seconds or 0.0 for p in timed) / wall if wall else None
@@ -118,6 +157,6 @@ def spread(rates: Sequence[float]) -> tuple[float, float, float] | None:
     return (statistics.median(rates), min(rates), max(rates)) if rates else None
 
 
-def pieces_of(made: Iterable[Brief], units: Sequence[Unit]) -> dict[int, Piece]:
-    """What receipts say of units that are done, by unit; their own bytes count as well."""
-    return {b.unit: Piece(b.took, units[b.unit].seconds, b.bytes, b.core) for b in made}
+def pieces_of(made: Iterable[Brief], units: Sequence[Unit], cpus: float = 1.0) -> dict[int, Piece]:
+    """What receipts say of units that are done, by unit; their own bytes count as well. ``cpus`` are those of a worker."""
+    return {b.unit: Piece.of(b, units[b.unit].seconds, cpus) for b in made}

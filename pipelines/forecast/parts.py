@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from manifests.audio.decode import DecodeLimits, Span, decode
 from manifests.audio.probe import Unreadable
@@ -15,16 +17,20 @@ from manifests.storage import Store
 from manifests.utterance import Utterance, from_cut
 from pipelines.engine.contract import Task, Unit
 from pipelines.stages.hearing import Ear
+from pipelines.stages.listeners import Listeners
 from pipelines.stages.s30_plan import unit_cuts
+from pipelines.stages.s38_transcribe import TranscribeJob, TranscribeWorker
 from pipelines.stages.s40_clean import Dropped, clean
 from pipelines.stages.s60_tokenize import TokenizeJob, TokenizeWorker
 
-SOUNDS = 40  # utterances
+SOUNDS, FEW = 40, 6  # utterances of what encodes, and of what recognises, which takes far longer
 WORDS = {
     "fetch": "fetching sound", "decode": "decoding", "clean": "cleaning and resampling", "encode": "encoding",
     "rest": "packing",
 }  # fmt: skip
+RECOGNISING = {**WORDS, "encode": "recognising"}
 HEARING = ("fetch", "decode", "clean")
+Encode = Callable[[list[np.ndarray]], Any]
 
 
 def of_tokens(job: TokenizeJob, worker: TokenizeWorker, unit: Unit) -> dict[str, float]:
@@ -32,18 +38,33 @@ def of_tokens(job: TokenizeJob, worker: TokenizeWorker, unit: Unit) -> dict[str,
 
     Steps go first, so that what is fetched is fetched for the first time; the whole then has it at hand, and is given that time on top.
     """
-    took = Counter[str]()
-    ear = worker.ear if isinstance(worker.ear, Ear) else worker.ear.ear
-    for cut in islice(unit_cuts(Store(job.plan), unit.index), SOUNDS):
-        utterance = from_cut(cut)
-        if utterance.audio is not None and not utterance.fault:
-            _heard(ear, utterance, worker, took)
+    encode = worker.tokenizer.encode if worker.tokenizer.can_encode else None
+    took = _steps(worker.ear, unit_cuts(Store(job.plan), unit.index), SOUNDS, encode)
     began = time.perf_counter()
     worker.process(Task(unit, only=(0, min(SOUNDS, unit.count))), lambda _: None)
     return shares(took, time.perf_counter() - began + took["fetch"])
 
 
-def _heard(ear: Ear, utterance: Utterance, worker: TokenizeWorker, took: Counter[str]) -> None:
+def of_transcripts(job: TranscribeJob, worker: TranscribeWorker, unit: Unit) -> dict[str, float]:
+    """Shares of the steps of hearing the first utterances of a unit: packing texts takes no time."""
+    took = _steps(worker.ear, unit_cuts(Store(job.plan), unit.index), FEW, worker.recogniser.recognise)
+    return shares(took, sum(took.values()))
+
+
+def _steps(
+    worker_ear: Ear | Listeners, cuts: Iterable[Mapping[str, Any]], most: int, encode: Encode | None
+) -> Counter[str]:
+    """Seconds by step, of the first so many utterances."""
+    took = Counter[str]()
+    ear = worker_ear if isinstance(worker_ear, Ear) else worker_ear.ear
+    for cut in islice(cuts, most):
+        utterance = from_cut(cut)
+        if utterance.audio is not None and not utterance.fault:
+            _heard(ear, utterance, encode, took)
+    return took
+
+
+def _heard(ear: Ear, utterance: Utterance, encode: Encode | None, took: Counter[str]) -> None:
     assert utterance.audio is not None
     s, marks = ear.settings, [time.perf_counter()]
     try:
@@ -54,8 +75,8 @@ def _heard(ear: Ear, utterance: Utterance, worker: TokenizeWorker, took: Counter
         marks.append(time.perf_counter())
         result = clean(decoded, s, ear.sample_rate, utterance.channel)
         marks.append(time.perf_counter())
-        if not isinstance(result, Dropped) and worker.tokenizer.can_encode:
-            worker.tokenizer.encode([result.wave_T])
+        if not isinstance(result, Dropped) and encode is not None:
+            encode([result.wave_T])
             marks.append(time.perf_counter())
     except (FetchFailed, Unreadable):
         marks.append(time.perf_counter())

@@ -42,18 +42,21 @@ class Shared:
 class Spent:
     """What one stage takes.
 
+    hours                 of audio that it is given
     seconds, low, high    wall time, and where nine in ten draws of the measured units lie
     worker_hours          in which workers do something
     cpu_hours, gpu_hours  that workers hold, from the stage's begin to its end
     node_hours            by type of node, for as long as the stage lasts; those that are always up are among them
     ready                 seconds until workers are up, in the mean
     ideal                 seconds, were workers busy from begin to end
+    beside                bytes, among all, that no receipt tells of
     driver                seconds of the driver, before workers and along with them
     """
 
     stage: str
     measured: Measurement
     crew: Crew | None
+    hours: float
     seconds: float
     low: float
     high: float
@@ -64,6 +67,7 @@ class Spent:
     ready: float
     ideal: float
     bytes: float
+    beside: float
     stores: Mapping[str, float]
     money: float | None
     driver: float
@@ -191,6 +195,7 @@ def _times(one: Measurement, amount: Amount, who: Crew | None, shared: Shared | 
 
 def _stage(one: Measurement, amount: Amount, state: _Run, shared: Shared | None) -> tuple[Spent, Draws]:
     """What one stage takes, and draws of its seconds."""
+    amount = one.given(amount)
     count, helper = len(one.lengths(amount)), shared.helper if shared else None
     worked = count or one.alone != NOTHING
     who = crew(one.stage, helper, state.run, state.cluster, state.up, count or 1) if worked else None
@@ -200,10 +205,10 @@ def _stage(one: Measurement, amount: Amount, state: _Run, shared: Shared | None)
     held, nodes = who.demand.amounts if who else {}, _node_hours(who, state, hours)
     weight = one.byte_rate * amount.seconds
     spent = Spent(
-        stage=one.stage, measured=one, crew=who, seconds=times.seconds, low=low, high=high, worker_hours=times.worked / 3600,
+        stage=one.stage, measured=one, crew=who, hours=amount.hours, seconds=times.seconds, low=low, high=high, worker_hours=times.worked / 3600,
         cpu_hours=workers * held.get("CPU", 0.0) * hours, gpu_hours=workers * held.get("GPU", 0.0) * hours, node_hours=nodes,
         ready=sum(times.ready) / max(len(times.ready), 1), ideal=times.worked / max(workers, 1), driver=times.driver,
-        bytes=weight + one.kept.of(amount), stores={name: share * weight for name, share in one.stores.items()},
+        bytes=weight + one.kept.of(amount), beside=one.kept.of(amount), stores={name: share * weight for name, share in one.stores.items()},
         money=paid(state.run.prices, who, nodes, hours),
     )  # fmt: skip
     return spent, times.draws_B

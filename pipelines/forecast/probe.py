@@ -15,17 +15,22 @@ from functools import partial
 from typing import Any
 
 from manifests.receipt import read_receipt, write_receipt
+from manifests.receipt_index import Brief
 from manifests.recipe import Recipe
 from manifests.settings.codecs import CodecSettings
 from manifests.settings.run import RunSettings
 from manifests.settings.speech import PatchesSettings
 from manifests.storage import Store
-from pipelines.data import DataRun, Manifests
+from pipelines.data import DataRun
 from pipelines.engine.contract import Unit
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 from pipelines.folders import fit_folder
+from pipelines.forecast.amount import Cutting
+from pipelines.forecast.basis import Basis
+from pipelines.forecast.measured import Piece
 from pipelines.forecast.timing import Sampling, TimingEngine
+from pipelines.manifesting import Manifests
 from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s50_fit import SPARE
 
@@ -62,36 +67,48 @@ def _remove(store: Store) -> None:
 class Probe:
     """What stages are measured with, and what they have left for those after them.
 
-    real          the run that made the plan; ``run``: the one that is timed
-    folders       made by the probe, by stage, as ``dataset.json`` names them
-    done          units that have tokens
+    real            the run that lists and deals; ``run``: the one that is timed
+    settings        of the run that is foretold
+    plan, source    the plan that stages go by: its folder's name, and where the files of its units lie
+    units           of it, those that every stage so far has done
+    cutting         what recordings become, where that is measured
+    folders         made by the probe, by stage, as ``dataset.json`` names them
+    done            units that have tokens
     """
 
     real: DataRun
     run: DataRun
+    settings: RunSettings
     engine: TimingEngine
     root: str
-    cuts: Manifests
-    plan: str
-    units: tuple[Unit, ...]
+    basis: Basis
     sampling: Sampling
+    cuts: Manifests | None = None
+    plan: str = ""
+    source: Store = field(default_factory=lambda: Store("."))
+    units: tuple[Unit, ...] = ()
+    cutting: Cutting | None = None
     folders: dict[str, str] = field(default_factory=dict)
     done: tuple[Unit, ...] = ()
     description: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def over(
-        cls, real: DataRun, settings: RunSettings, store: Store, root: str, planned: tuple[Manifests, str, tuple[Unit, ...]],
-        sampling: Sampling, gpus: int, stages: int,
+        cls, real: DataRun, settings: RunSettings, store: Store, root: str, basis: Basis, sampling: Sampling, gpus: int, stages: int
     ) -> Probe:  # fmt: skip
         """A probe that keeps what it makes in ``store``, with workers as ``settings`` have them."""
-        old, (cuts, plan, units), seconds = real.engine, planned, sampling.seconds(stages)
+        old, seconds = real.engine, sampling.seconds(stages)
         engine = TimingEngine(
             settings, old.console, Events(None), old.stopping, lambda: None, gpus=gpus, seconds=seconds
         )
         space = replace(real.space, root=store.root, recipe=_here(real.recipe, gpus))
         inline = Mapper(partial(int, 0), lambda: None, old.stopping)
-        return cls(real, DataRun(space, engine, inline), engine, root, cuts, plan, units, sampling)
+        probe = cls(real, DataRun(space, engine, inline), settings, engine, root, basis, sampling)
+        if basis.plan is not None:
+            cuts, dealt = basis.plan
+            probe.planned(cuts, dealt.folder, dealt.units)
+            probe.source = dealt.store
+        return probe
 
     @property
     def recipe(self) -> Recipe:
@@ -101,20 +118,26 @@ class Probe:
     def store(self) -> Store:
         return self.run.space.store
 
-    @property
-    def real_plan(self) -> Store:
-        return self.real.space.store.sub(self.plan)
+    def planned(self, cuts: Manifests, plan: str, units: tuple[Unit, ...]) -> None:
+        """Stages go by this plan, whose files lie in the probe's own folder."""
+        self.cuts = cuts
+        self.folders["plan"] = plan
+        self.goes_by(plan, units)
+
+    def goes_by(self, plan: str, units: tuple[Unit, ...]) -> None:
+        """Later stages go by these units of a plan that lies in the probe's own folder."""
+        self.plan, self.source, self.units = plan, self.store.sub(plan), units
 
     def sample(self, stage: str) -> tuple[Unit, ...]:
         """Units of a stage that may be looked at."""
         return self.units[: self.sampling.most(len(self.units), self.engine.local(stage))]
 
-    def bring(self, units: tuple[Unit, ...]) -> None:
-        """Copy the plan's files of these units to where the probe's jobs look for them."""
-        here = self.store.sub(self.plan)
-        for unit in units:
+    def bring(self, units: tuple[Unit, ...], source: Store | None = None, folder: str | None = None) -> None:
+        """Copy the plan's files of these units (or those in ``source``) to where the probe's jobs look for them."""
+        there, here = source or self.source, self.store.sub(folder or self.plan)
+        for unit in units if there.root != here.root else ():
             if not here.exists(unit_name(unit.index)):
-                here.publish(unit_name(unit.index), self.real_plan.read(unit_name(unit.index)))
+                here.publish(unit_name(unit.index), there.read(unit_name(unit.index)))
 
     def fitted_before(self) -> float | None:
         """Seconds that fitting took in the output itself, whose files are brought here; None where it is not fitted yet."""
@@ -129,7 +152,7 @@ class Probe:
         for file in receipt.files:
             here.publish(file.name, there.read(file.name))
         write_receipt(here, receipt)
-        return float(receipt.made.get("seconds", 0.0))
+        return Piece.of(Brief.of(0, receipt), 0.0, 1.0).seconds
 
     def fit_sample(self) -> float:
         """Seconds of audio that a run's fit listens to at the most; 0 where nothing is fitted on sound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pipelines.forecast.driver import START
 from pipelines.forecast.errors import ForecastError
@@ -38,18 +39,16 @@ def _rate(one: str, text: str) -> float:
     return rate
 
 
-def given(stage: str, rate: float, measured: Measurement | None) -> Measurement:
-    """A stage at a given rate; bytes and what the driver does are those that were ``measured``, if they were."""
+def given(
+    stage: str, rate: float, measured: Measurement | None, reach: float = 1.0, weight: float = 0.0
+) -> Measurement:
+    """A stage at a given rate; bytes and what the driver does are those that were ``measured``, if they were.
+
+    reach    seconds that it works on for each second of the plan
+    weight   bytes that it makes of each second of the plan, where that is known without measuring
+    """
     audio = 3600.0
-    piece = Piece(audio / rate, audio, round(measured.byte_rate * audio) if measured else 0)
+    piece = Piece(audio * reach / rate, audio, round((measured.byte_rate if measured else weight) * audio))
     if measured is None:
         return Measurement(stage, "given", (piece,), start=START)
-    return Measurement(
-        stage,
-        "given",
-        (piece,),
-        before=measured.before,
-        start=measured.start,
-        kept=measured.kept,
-        stores=measured.stores,
-    )
+    return replace(measured, source="given", pieces=(piece,), parts={})

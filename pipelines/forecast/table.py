@@ -21,11 +21,17 @@ def render(answer: Answer, console: Console) -> None:
     """Print it: a table, stores, the bottleneck in a sentence, what it goes by."""
     forecast = answer.forecast
     amount = forecast.amount
+    cut_up = "" if amount.recordings is None else f" of recordings, {amount.hours:,.4g} h of them in utterances,"
     console.print(
-        f"forecast for {amount.hours:,.4g} h in {amount.units:,} units on {escape(forecast.cluster.source)}",
+        f"forecast for {amount.listed.hours:,.4g} h{cut_up} in {amount.units:,} units on {escape(forecast.cluster.source)}",
         soft_wrap=True,
     )
     console.print(_table(forecast))
+    for spent in forecast.stages:
+        if spent.stage == "tokens" and spent.measured.left is not None:
+            console.print(
+                f"of {spent.hours:,.4g} h {escape(spent.measured.left.sentence(spent.hours))}", soft_wrap=True
+            )
     for spent in forecast.stages:
         if spent.stores:
             kinds = ", ".join(f"{name} {size(count)}" for name, count in spent.stores.items())

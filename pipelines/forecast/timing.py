@@ -13,7 +13,7 @@ from pipelines.engine.contract import Job, RunFailed, Unit
 from pipelines.engine.room import Demand
 from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Interrupted
-from pipelines.forecast.children import Child, Died, Here, Process, Work, do, pass_over, ready, warm
+from pipelines.forecast.children import Child, Died, Here, Process, Work, do, opened, pass_over, ready, warm
 from pipelines.forecast.crew import local_cores
 
 FEWEST = 3  # units of a stage, however long they take
@@ -43,7 +43,7 @@ class Sampling:
 class Timing:
     """How a stage's sample went.
 
-    start   seconds from a child's start until it was warm, in the mean
+    start   seconds from a child's start until it was warm, in the mean, without those in which other programs had its core
     done    units, by index
     died    units that killed their process: passed over, and left out of what is reckoned with
     """
@@ -148,17 +148,18 @@ class _Sample:
     def _warm(self, i: int) -> None:
         """A job of one unit is all warming up: it is done once, from the start."""
         self.doing[i] = None
-        self.children[i].ask(warm, self.todo[0]) if len(self.job.units) > 1 else self.children[i].ask(_open, None)
+        self.children[i].ask(warm, self.todo[0]) if len(self.job.units) > 1 else self.children[i].ask(opened, None)
 
     def _answered(self, i: int) -> None:
-        unit = self.doing.pop(i)
+        unit, child = self.doing.pop(i), self.children[i]
         try:
-            self.children[i].answer()
+            waited = child.answer()
         except Died:
             self._lost(i, unit)
             return
         if unit is None:
-            self.starts.append(time.monotonic() - self.began)
+            busy = 0.0 if waited is None or child.waited is None else waited - child.waited
+            self.starts.append(max(time.monotonic() - self.began - busy, 0.0))
         elif unit.index not in self.died:
             self.done.add(unit.index)
         self._begin(i)
@@ -179,7 +180,3 @@ class _Sample:
             self.doing[i] = self.todo[self.next]
             self.next += 1
             self.children[i].ask(do, self.doing[i])
-
-
-def _open(job: Job, worker: Any, argument: Any) -> None:
-    """Nothing but what opening the worker takes."""

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from manifests.dataset import FORMAT, NAME
-from manifests.fingerprint import pretty
+from manifests.fingerprint import pretty_parts
 from manifests.ledger import Ledger, Outcome, fold
 from manifests.receipt import Receipt, receipts
 from manifests.settings.mask import MaskSettings
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 
+COMPARED = 1 << 20  # bytes of two files that are compared at once
+
 
 class Unbalanced(RuntimeError):
     """Utterances are missing from the ledger or stand in it twice: a defect, never to be papered over."""
 
 
-def sum_facts(made: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """(measurements by split, parity counts), summed over the facts of units in order."""
-    splits: dict[str, Counter[str]] = {}
-    parity: Counter[str] = Counter()
-    for facts in made:
+@dataclass
+class Facts:
+    """Measurements by split and parity counts, summed over the facts of units in order."""
+
+    splits: dict[str, Counter[str]] = field(default_factory=dict)
+    parity: Counter[str] = field(default_factory=Counter)
+
+    def add(self, facts: Mapping[str, Any]) -> None:
         for split, amounts in facts["splits"].items():
-            splits.setdefault(split, Counter()).update(amounts)
-        parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
-    return {s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(splits.items())}, dict(
-        sorted(parity.items())
-    )
+            self.splits.setdefault(split, Counter()).update(amounts)
+        self.parity.update({k: v for k, v in facts["parity"].items() if isinstance(v, int)})
+
+    def summed(self) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+        splits: dict[str, dict[str, float]] = {
+            s: {k: round(v, 6) for k, v in sorted(c.items())} for s, c in sorted(self.splits.items())
+        }
+        return splits, dict(sorted(self.parity.items()))
+
+
+def sum_facts(made: Iterable[Mapping[str, Any]]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """(measurements by split, parity counts) of all of them."""
+    whole = Facts()
+    for facts in made:
+        whole.add(facts)
+    return whole.summed()
 
 
 def shard_entry(receipt: Receipt) -> dict[str, Any]:
@@ -44,19 +63,19 @@ def shard_entry(receipt: Receipt) -> dict[str, Any]:
 def describe(tokens: Store, units: int, planned: int, about: dict[str, Any]) -> dict[str, Any]:
     """The contents of ``dataset.json``. Raises :class:`Unbalanced`."""
     shards: list[dict[str, Any]] = []
-    facts: list[Mapping[str, Any]] = []
+    facts = Facts()
 
     def ends() -> Iterator[Outcome]:
-        """The end of every utterance. Of each receipt no more than its entry and its facts are kept."""
+        """The end of every utterance. Of each receipt no more than its entry is kept."""
         for receipt in receipts(tokens, units):
             shards.append(shard_entry(receipt))
-            facts.append(receipt.facts)
+            facts.add(receipt.facts)
             yield from receipt.outcomes
 
     ledger: Ledger = fold(planned, ends())
     if len(shards) != units or not ledger.settled:
         raise Unbalanced(f"{units - len(shards)} receipts and {ledger.pending} utterances are missing")
-    splits, parity = sum_facts(facts)
+    splits, parity = facts.summed()
     return {"format": FORMAT, **about, "ledger": ledger.to_json(), "splits": splits, "parity": parity,
             "tokens": {"folder": about["folders"]["tokens"], "shards": shards}}  # fmt: skip
 
@@ -92,19 +111,31 @@ def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]])
 
 def transcript_part(store: Store, folder: str, units: int) -> dict[str, Any]:
     """How ``dataset.json`` tells of transcripts: who listened, and the side shards, which lie beside the plan. Raises :class:`Unbalanced`."""
-    made = list(receipts(store, units))
-    if len(made) != units:
-        raise Unbalanced(f"{folder}: {units - len(made)} receipts are missing")
-    who = made[0].facts["recogniser"] if made else None
-    return {"folder": folder, "recogniser": who, "shards": [shard_entry(r) for r in made]}
+    who, shards = None, []
+    for receipt in receipts(store, units):
+        who = who or receipt.facts["recogniser"]
+        shards.append(shard_entry(receipt))
+    if len(shards) != units:
+        raise Unbalanced(f"{folder}: {units - len(shards)} receipts are missing")
+    return {"folder": folder, "recogniser": who, "shards": shards}
 
 
 def publish(out: Store, description: dict[str, Any]) -> bool:
     """Write ``dataset.json`` unless it stands there already; True when it was written."""
-    data = pretty(description)
-    if out.exists(NAME) and out.read(NAME) == data:
-        return False
-    crash_point("before-dataset")
-    out.publish(NAME, data)
+    with tempfile.NamedTemporaryFile(prefix="speechmill-dataset-") as made:
+        made.writelines(pretty_parts(description))
+        made.flush()
+        if _stands(out, Path(made.name)):
+            return False
+        crash_point("before-dataset")
+        out.publish_file(NAME, Path(made.name))
     crash_point("after-dataset")
     return True
+
+
+def _stands(out: Store, made: Path) -> bool:
+    """Whether ``dataset.json`` is there, and the same."""
+    if not out.exists(NAME) or out.size(NAME) != made.stat().st_size:
+        return False
+    with out.open(NAME) as there, made.open("rb") as new:
+        return all(there.read(len(part)) == part for part in iter(lambda: new.read(COMPARED), b""))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.fingerprint import canonical, content_hash, draw, fingerprint, pretty, sha256
+from manifests import fingerprint as module
+from manifests.fingerprint import canonical, content_hash, draw, fingerprint, pretty, pretty_parts, sha256
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -30,6 +31,14 @@ def test_the_order_of_keys_does_not_matter(value: dict) -> None:
 def test_both_forms_are_json_of_the_value(value: object) -> None:
     for data in (canonical(value), pretty(value)):
         assert json.loads(data.decode("utf-8", "surrogatepass")) == value
+
+
+@given(VALUES, st.integers(1, 5))
+def test_in_parts_it_is_the_same(value: object, pieces: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PIECES", pieces)
+        whole = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        assert b"".join(pretty_parts(value)) == pretty(value) == whole.encode("utf-8", "surrogatepass")
 
 
 @given(VALUES, VALUES)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.receipt import Receipt
+from manifests.receipt_index import Brief
 from manifests.settings.run import RunSettings, StageSettings
 from pipelines.engine.contract import Unit
 from pipelines.engine.room import Demand
@@ -105,6 +107,83 @@ def test_more_hours_are_more_of_the_same() -> None:
     assert (twice.utterances, twice.units) == (1000, 10)
     assert sum(twice.chunks(200)) == pytest.approx(twice.seconds)
     assert Amount(0.0, 0, ()).chunks(200) == ()
+
+
+RECORDED = Amount.of_units(
+    [Unit(i, 40, 550.0) for i in range(7)], Amount.of_units([Unit(0, 3, 4000.0), Unit(1, 2, 1500.0)])
+)
+
+
+@given(st.floats(0.1, 1e5), st.floats(1.0, 3.0))
+def test_recordings_become_utterances_as_those_that_are_known_do(hours: float, times: float) -> None:
+    some, more = (RECORDED.at(h, 600.0, 7200.0) for h in (hours, hours * times))
+    assert some.recordings is not None
+    assert some.listed is some.recordings
+    assert some.listed.hours == pytest.approx(hours)
+    assert some.hours == pytest.approx(hours * RECORDED.hours / RECORDED.listed.hours)
+    assert some.utterances / some.seconds == pytest.approx(RECORDED.utterances / RECORDED.seconds)
+    assert some.listed.utterances / some.listed.seconds == pytest.approx(5 / 5500.0)
+    assert sum(some.lengths) == pytest.approx(some.seconds)
+    assert (more.units, more.listed.units) >= (some.units, some.listed.units)
+
+
+def test_what_is_given_recordings_is_reckoned_by_these_and_what_comes_after_by_utterances() -> None:
+    cut = Measurement("segments", "probe", (Piece(10.0, 1000.0, 50),), listed=True)
+    seen = predict([cut, tokens(60.0)], RECORDED, RunSettings(workers=0), alike(1, 1, 0), SHARED)
+    segments, after = seen.stages
+    assert (segments.hours, after.hours) == pytest.approx((5500 / 3600, 3850 / 3600))
+    assert segments.worker_hours * 3600 == pytest.approx(55.0)
+    assert (segments.bytes, after.bytes) == pytest.approx((275.0, 3850 / 600 * 1000))
+    assert after.worker_hours * 3600 == pytest.approx(385.0)
+
+
+# busy machines
+
+
+def brief(took: float, core: float | None, waited: float | None) -> Brief:
+    how = {"seconds": took, "core_seconds": core, "waited_seconds": waited}
+    made = {name: value for name, value in how.items() if value is not None}
+    return Brief.of(0, Receipt("tokens", 0, (), (), {}, made))
+
+
+@given(st.floats(0.1, 1e3), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 2.0), st.floats(0, 1e4))
+def test_waiting_for_a_core_that_others_had_is_left_out_however_long_it_was(
+    took: float, busy: float, core: float, cpus: float, more: float
+) -> None:
+    waited = took * busy
+    had = (took - waited) * core
+    piece = Piece.of(brief(took, had, waited), 60.0, cpus)
+    assert piece.waited is not None
+    assert piece.seconds + piece.waited == pytest.approx(took)
+    assert had - 1e-9 <= piece.seconds <= took + 1e-9
+    if cpus >= 1:
+        assert piece.seconds == pytest.approx(took - waited, abs=1e-9)
+        assert Piece.of(brief(took + more, had, waited + more), 60.0, cpus).seconds == pytest.approx(
+            piece.seconds, abs=1e-6
+        )
+
+
+def test_workers_that_share_a_core_wait_for_each_other_in_a_run_too() -> None:
+    assert Piece.of(brief(20.0, 9.0, 11.0), 60.0, 1.0).seconds == pytest.approx(9.0)
+    assert Piece.of(brief(20.0, 9.0, 11.0), 60.0, 0.5).seconds == pytest.approx(18.0)
+    assert Piece.of(brief(20.0, 9.0, 11.0), 60.0, 0.25).seconds == pytest.approx(20.0), "no more than it took"
+
+
+def test_where_nobody_looked_all_of_the_time_counts() -> None:
+    for core in (5.0, None):
+        piece = Piece.of(brief(20.0, core, None), 60.0, 1.0)
+        assert (piece.seconds, piece.waited) == (20.0, None)
+    one = Measurement("tokens", "probe", (Piece.of(brief(20.0, 5.0, None), 60.0, 1.0),))
+    assert one.waited is None
+    assert one.disturbed == one
+
+
+def test_on_a_machine_that_stays_busy_it_takes_as_long_as_it_took() -> None:
+    one = Measurement("tokens", "probe", (Piece.of(brief(20.0, 5.0, 12.0), 60.0, 1.0),) * 2)
+    assert one.rate == pytest.approx(8 / 60)
+    assert one.waited == pytest.approx(0.6)
+    assert one.core == pytest.approx(5 / 8)
+    assert one.disturbed.rate == pytest.approx(20 / 60)
 
 
 # certainty
