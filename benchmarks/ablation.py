@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...]
 
-All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2).
+All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2), or with others.
 Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
 given as many steps as fit the time of the teacher's (``same time``; seconds of the one processor that a run has, so that other programs do not matter). Every arm
 is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. Next-frame and multi-token talkers are
@@ -100,6 +100,7 @@ class Desk:
     data: str
     out: Path
     base: int
+    base_masks: str
     steps: int
     sentences: int
     judged: tuple[int, ...]
@@ -128,7 +129,7 @@ class Desk:
         return self.out / f"base-{layout}"
 
     def make_base(self, layout: str) -> None:
-        stage = {"name": "base", "layout": layout, "masks": "bernoulli", "copies": 2, "steps": self.base}
+        stage = {"name": "base", "layout": layout, "masks": self.base_masks, "copies": 2, "steps": self.base}
         self.train(self.base_of(layout), "teacher", 0, stage)
         self.judge(self.base_of(layout))
 
@@ -184,10 +185,15 @@ def chosen_of(parts: Sequence[str] | None) -> list[Arm]:
     return [a for a in arms() if a.name in names]
 
 
+def logged(run: Path) -> list[Figures]:
+    """What was noted of steps."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
+
+
 def seconds_a_step(run: Path) -> float:
     """What a step took of a processor, the median over the run. A run that was resumed counts from nothing again."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "loss" in line]
+    steps = logged(run)
     gone = [(b["processor_seconds"] - a["processor_seconds"], b["step"] - a["step"]) for a, b in pairwise(steps)]
     return statistics.median(seconds / count for seconds, count in gone if seconds > 0)
 
@@ -292,8 +298,7 @@ def table(runs: dict[str, list[Path]]) -> tuple[list[str], list[list[str]]]:
     """(headings, rows) of what is finished: how well it is understood."""
     rows = []
     for name, some in runs.items():
-        last = json.loads((some[0] / "log.jsonl").read_text().splitlines()[-1])
-        facts = [f"{last['step']}", f"{seconds_a_step(some[0]):.2f}", str(len(some))]
+        facts = [f"{logged(some[0])[-1]['step']}", f"{seconds_a_step(some[0]):.2f}", str(len(some))]
         found = rates(name, some)
         rows.append([name, *facts, *(shown(found[s]) if s in found else "" for s in (ALONE, *STEPS))])
     return ["arm", "steps", "s a step", "seeds", "WER %", *(f"WER % @{steps}" for steps in STEPS)], rows
@@ -400,6 +405,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", default="runs/ablation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--base", type=int, default=1000)
+    parser.add_argument("--base-masks", default="bernoulli", help="decoding: those that the demo's talker learns by")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
     parser.add_argument("--judged", nargs="+", type=int, default=STEPS, help="steps a block that are heard")
@@ -407,15 +413,8 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console()
-    desk = Desk(
-        os.path.abspath(asked.data),
-        Path(asked.out).absolute(),
-        asked.base,
-        asked.steps,
-        asked.sentences,
-        tuple(asked.judged),
-        console,
-    )
+    data, out, judged = os.path.abspath(asked.data), Path(asked.out).absolute(), tuple(asked.judged)
+    desk = Desk(data, out, asked.base, asked.base_masks, asked.steps, asked.sentences, judged, console)
     chosen = chosen_of(asked.only)
     with ThreadPoolExecutor(asked.at_once) as pool:
         list(pool.map(desk.make_base, sorted({arm.layout for arm in chosen})))
