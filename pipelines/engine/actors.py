@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.engine.commit import committed, execute, node
 from pipelines.engine.contract import Job, NodeLost, RunFailed, Task, Worker
-from pipelines.engine.pool import ABSENT, CUT_OFF, DIED, LOST, STALLED, Event, one_line
+from pipelines.engine.pool import ABSENT, CUT_OFF, DIED, LOST, SILENT, STALLED, Event, one_line
 
 LISTEN = 2.0  # seconds between two questions to an actor: each takes time from its work
 ASKING = 0.005  # seconds between two questions to any: a thousand actors must not keep the driver busy with them
@@ -71,10 +71,15 @@ class _Actor:
 
 
 class _Lease(NamedTuple):
-    """A task, and the reference that Ray gave: to its result or, where that is ``doubted``, to the next word of its actor."""
+    """A task, and the reference that Ray gave: to its result or, before and behind that, to the next word of its actor.
+
+    asked    not begun: its actor is to answer first
+    doubted  its actor was out of reach when there was something to tell
+    """
 
     task: Task
     result: Any
+    asked: bool = False
     doubted: bool = False
 
 
@@ -151,10 +156,17 @@ class RayPool:
         return [i for i, slot in enumerate(self._slots) if len(slot.leases) == 1 and slot.leases[0].task.fresh]
 
     def submit(self, slot: int, task: Task) -> None:
+        """Hand over a task. A part of a unit, in search of what kills, goes to an actor that has just shown that it lives.
+
+        For nobody watches those that are idle: one that died meanwhile would be a death that an innocent utterance is blamed for.
+        """
         state = self._slots[slot]
         if not state.leases:
             self._begin(state)
-        state.leases.append(_Lease(task, state.actor.execute.remote(task)))
+        probe = task.only is not None
+        state.leases.append(
+            _Lease(task, state.actor.pulse.remote() if probe else state.actor.execute.remote(task), asked=probe)
+        )
 
     def _begin(self, slot: _Slot) -> None:
         """Another task is the oldest now: its deadline counts from here."""
@@ -198,7 +210,9 @@ class RayPool:
 
     def _ended(self, i: int) -> list[Event]:
         slot, errors = self._slots[i], self._ray.exceptions
-        task, result, doubted = slot.leases[0]
+        task, result, asked, doubted = slot.leases[0]
+        if asked:
+            return self._met(i)
         try:
             counts = self._ray.get(result)
             if doubted:  # it is alive, and was not to be reached when it had something to tell
@@ -219,12 +233,24 @@ class RayPool:
         self._begin(slot)
         return [event]
 
+    def _met(self, i: int) -> list[Event]:
+        """An actor that was asked whether it lives has answered, and begins; or it does not, and the task comes back."""
+        slot = self._slots[i]
+        task, answer, *_ = slot.leases[0]
+        try:
+            self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:
+            return self._gone(i, "returned", one_line(error))
+        slot.leases[0] = _Lease(task, slot.actor.execute.remote(task))
+        self._begin(slot)
+        return []
+
     def _node_is_gone(self, slot: _Slot) -> bool:
         """Whether the whole node of an actor is down, and not the actor alone."""
         up = {found["NodeID"] for found in self._ray.nodes() if found["Alive"]}
         return bool(slot.pulse.node) and slot.pulse.node not in up
 
-    def _gone(self, i: int, kind: Literal["died", "lost", "stalled"], message: str) -> list[Event]:
+    def _gone(self, i: int, kind: Literal["died", "lost", "stalled", "returned"], message: str) -> list[Event]:
         """What to tell of an actor that died or was stopped; another takes its place.
 
         Its oldest task is to blame and the one behind it comes back, unless the oldest has its receipt: then that is done,
@@ -254,6 +280,8 @@ class RayPool:
         """An actor stood still for too long, or its node is gone and nobody says so."""
         if self._node_is_gone(self._slots[i]):
             return self._gone(i, "lost", LOST)
+        if self._slots[i].leases[0].asked:
+            return self._gone(i, "returned", SILENT)
         return self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
 
     def _excuse(self, seconds: float) -> None:

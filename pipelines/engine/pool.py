@@ -14,6 +14,7 @@ DIED = ("worker_died", "the process that worked on it died (crash in native code
 ABSENT = "no worker starts; is this version of the project installed on every node, or run.ship set?"
 LOST = "the node that worked on it is gone"
 CUT_OFF = "the process that worked on it was out of reach, and what it had to say is lost"
+SILENT = "the process that was to begin it does not answer"
 STALLED = ("worker_stalled", "the process that worked on it made no progress for {seconds:.0f} s and was stopped")
 
 

@@ -30,6 +30,8 @@ from pipelines.engine.progress import Events
 from pipelines.engine.run import Engine, Ground
 from pipelines.engine.stopping import Stopping
 
+ROUND = 20  # messages of the driver's, at most, between an answer and what it does about it
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -172,6 +174,12 @@ class Totals:
     def tell(self, what: str) -> None:
         self.events[what] = self.events.get(what, 0) + 1
 
+    def blame(self, task: Task) -> None:
+        """A worker died that had this task; of a single utterance that is counted."""
+        if task.only is not None and task.count == 1:
+            place = (task.unit.index, task.only[0])
+            self.alone[place] = self.alone.get(place, 0) + 1
+
 
 @dataclass(eq=False)
 class Node:
@@ -204,6 +212,7 @@ class Actor:
         self.calls: deque[Call] = deque()
         self.asked: list[Ref] = []
         self.done = 0  # signs of life of tasks that are over
+        self.died = math.inf
         self.helper: Node | None = None
         draw = ray.draw
         self.speed = 1 / ray.rates.factor if draw.random() < ray.rates.slow else 1.0
@@ -216,6 +225,8 @@ class Actor:
         self.ray.spend(self.ray.rates.message)
         ref = Ref()
         if not self.alive:
+            if self.ray.time.now - self.died <= ROUND * self.ray.rates.message:  # it had just said that it lives
+                self.ray.totals.blame(task)
             ref.settle(error=RayActorError("dead"))
             return ref
         self.calls.append(Call(task, ref))
@@ -330,7 +341,7 @@ class Actor:
         """Everything that is awaited of it fails."""
         if not self.alive:
             return
-        self.alive = False
+        self.alive, self.died = False, self.ray.time.now
         if self.calls and self.calls[0].begun:
             self._leaves(self.calls[0])
         doubted = (
@@ -348,9 +359,7 @@ class Actor:
         """What a death in the middle of a task leaves behind."""
         self.ray.totals.busy += min(self.ray.time.now - call.begun, call.seconds)
         task = call.task
-        if task.only is not None and task.count == 1:
-            place = (task.unit.index, task.only[0])
-            self.ray.totals.alone[place] = self.ray.totals.alone.get(place, 0) + 1
+        self.ray.totals.blame(task)
         if task.only is None and self.ray.draw.random() < self.ray.rates.torn:
             for name, data in files_of(task).items():
                 Store(self.job.folder).publish(name, data)

@@ -87,6 +87,27 @@ def test_whatever_happens_every_unit_has_one_receipt_and_exactly_the_poison_is_s
         assert Store(job.folder).read(entry.name).decode() == skipped, "files and receipt are not of one attempt"
 
 
+def test_no_utterance_is_blamed_for_workers_that_died_while_they_had_nothing_to_do() -> None:
+    """Nobody watches an idle worker. In this run one that had died was given a part to try, and its death was held against that."""
+    rates = Rates(
+        unit=10.0,
+        spread=0.0,
+        slow=0.0,
+        worker_life=80.0,
+        node_workers=1,
+        repair=1.0,
+        hang=0.1,
+        torn=0.0,
+        start=0.1,
+        commit=0.0,
+    )
+    job = job_of(8)
+    ended = simulate(job, 8, rates, 175_294, attempts=1, slow_seconds=1.0, stall_seconds=60)
+    assert ended.totals.events["worker died"] > 8
+    assert ended.totals.probed > 0
+    assert aside(told(job)) == set()
+
+
 def quiet(workers: int, units: int, rates: Rates, seed: int = 0, **more: object) -> Ended:
     job = job_of(units, utterances=20)
     ended = simulate(job, workers, rates, seed, **more)
