@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import console
+from pipelines.commands.options import PrecisionOpt, console
 
 
 def evaluate(
@@ -29,9 +29,7 @@ def evaluate(
         int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    precision: Annotated[
-        str, typer.Option(help="Numbers of the talkers: fp32, or bf16: faster where the processor has it.")
-    ] = "fp32",
+    precision: PrecisionOpt = "fp32",
 ) -> None:
     """Judge a talker on held-out sentences: word errors, speed, entropy, by steps and against baselines.
 

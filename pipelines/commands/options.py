@@ -23,6 +23,10 @@ SetOpt = Annotated[
 OutArg = Annotated[str, typer.Argument(help="The output root of `speechmill data`.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
 
+PrecisionOpt = Annotated[
+    str, typer.Option(help="Numbers of talkers: fp32, or bf16: faster where the processor has it.")
+]
+
 
 def console() -> Console:
     """What people are told, beside what a command prints."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import console
+from pipelines.commands.options import PrecisionOpt, console
 
 
 def say(
@@ -32,9 +32,7 @@ def say(
         float, typer.Option(min=0.04, help="Longest speech: a talker that does not end is stopped.")
     ] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the talker; a small one is fastest with 1.")] = 1,
-    precision: Annotated[
-        str, typer.Option(help="Numbers of the talker: fp32, or bf16: faster where the processor has it.")
-    ] = "fp32",
+    precision: PrecisionOpt = "fp32",
 ) -> None:
     """Let a trained talker say a text.
 

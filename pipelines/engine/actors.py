@@ -73,14 +73,12 @@ class _Actor:
 class _Lease(NamedTuple):
     """A task, and the reference that Ray gave: to its result or, before and behind that, to the next word of its actor.
 
-    asked    not begun: its actor is to answer first
-    doubted  its actor was out of reach when there was something to tell
+    ``asked``: not begun, its actor is to answer first. ``doubted``: its actor was out of reach when there was something to tell.
     """
 
     task: Task
     result: Any
-    asked: bool = False
-    doubted: bool = False
+    state: Literal["asked", "begun", "doubted"] = "begun"
 
 
 @dataclass
@@ -163,10 +161,10 @@ class RayPool:
         state = self._slots[slot]
         if not state.leases:
             self._begin(state)
-        probe = task.only is not None
-        state.leases.append(
-            _Lease(task, state.actor.pulse.remote() if probe else state.actor.execute.remote(task), asked=probe)
-        )
+        if task.only is None:
+            state.leases.append(_Lease(task, state.actor.execute.remote(task)))
+        else:
+            state.leases.append(_Lease(task, state.actor.pulse.remote(), "asked"))
 
     def _begin(self, slot: _Slot) -> None:
         """Another task is the oldest now: its deadline counts from here."""
@@ -210,16 +208,16 @@ class RayPool:
 
     def _ended(self, i: int) -> list[Event]:
         slot, errors = self._slots[i], self._ray.exceptions
-        task, result, asked, doubted = slot.leases[0]
-        if asked:
+        task, result, state = slot.leases[0]
+        if state == "asked":
             return self._met(i)
         try:
             counts = self._ray.get(result)
-            if doubted:  # it is alive, and was not to be reached when it had something to tell
+            if state == "doubted":  # it is alive, and was not to be reached when it had something to tell
                 return self._gone(i, "lost", CUT_OFF)
             event = Event(i, "returned" if counts is None else "done", task, counts)
         except errors.ActorUnavailableError:  # whether it is dead, and its node with it, is found out a while later
-            slot.leases[0] = _Lease(task, slot.actor.pulse.remote(), doubted=True)
+            slot.leases[0] = _Lease(task, slot.actor.pulse.remote(), "doubted")
             return []
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             return self._gone(i, *(("lost", LOST) if self._node_is_gone(slot) else ("died", DIED[1])))
@@ -280,7 +278,7 @@ class RayPool:
         """An actor stood still for too long, or its node is gone and nobody says so."""
         if self._node_is_gone(self._slots[i]):
             return self._gone(i, "lost", LOST)
-        if self._slots[i].leases[0].asked:
+        if self._slots[i].leases[0].state == "asked":
             return self._gone(i, "returned", SILENT)
         return self._gone(i, "stalled", STALLED[1].format(seconds=self._stall))
 
