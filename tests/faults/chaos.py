@@ -28,7 +28,7 @@ import psutil
 
 from pipelines.status import status
 from pipelines.verify import verify
-from tests.faults.command import ROOT, finish, run, start
+from tests.faults.command import ROOT, finish, in_one_process, run, start
 from tests.small_corpus import fingerprints, write_corpus
 
 RESUMED = 240.0  # seconds that a run on the small corpus may take on a busy machine
@@ -47,9 +47,7 @@ class Soak:
     def __post_init__(self) -> None:
         self.corpus = write_corpus(self.folder / "corpus", 16)
         self.whole = self.folder / "whole"
-        code, output = run(self.corpus, self.whole, **{"run.workers": 0})
-        assert code == 0, output
-        self.undisturbed = fingerprints(self.whole)
+        self.undisturbed = in_one_process(self.corpus, self.whole)
 
     def round(self, number: int) -> str:
         """One fault, and its two checks. Returns what it was. Raises AssertionError with what to replay."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.small_corpus import overrides
+from tests.small_corpus import fingerprints, overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,3 +46,10 @@ def run(
     **more: object,
 ) -> tuple[int, str]:
     return finish(start(corpus, out, environment, cwd, within, **more))
+
+
+def in_one_process(corpus: Path | str, out: Path, **more: object) -> dict[str, bytes]:
+    """The bytes of a run without Ray and without a fault: what all others must come to."""
+    code, output = run(corpus, out, **{"run.workers": 0, **more})
+    assert code == 0, output
+    return fingerprints(out)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.command import finish, run, start
+from tests.faults.command import finish, in_one_process, run, start
 from tests.faults.heads import Head, cluster, ended, free_ports
 from tests.small_corpus import fingerprints, write_corpus
 
@@ -28,8 +28,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a run in one process, without Ray."""
     out = tmp_path_factory.mktemp("alone")
-    code, output = run(corpus, out, **{"run.workers": 0})
-    assert code == 0, output
+    in_one_process(corpus, out)
     return out
 
 

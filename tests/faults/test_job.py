@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.command import ROOT, run
+from tests.faults.command import ROOT, in_one_process
 from tests.faults.heads import Head, cluster
 from tests.small_corpus import fingerprints, overrides, write_corpus
 
@@ -47,14 +47,13 @@ def submit(head: Head, folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_a_job_makes_the_same_bytes_with_the_code_that_was_sent_along(head: Head, folder: Path, tmp_path: Path) -> None:
-    corpus, alone, out = write_corpus(tmp_path / "corpus", 12), tmp_path / "alone", tmp_path / "out"
-    code, output = run(corpus, alone, **{"run.workers": 0})
-    assert code == 0, output
+    corpus, out = write_corpus(tmp_path / "corpus", 12), tmp_path / "out"
+    undisturbed = in_one_process(corpus, tmp_path / "alone")
     sets = [part for value in overrides(corpus) for part in ("--set", value)]
     code, output = submit(head, folder, "data", "corpus", "-o", str(out), "--address", "auto", "--no-report", *sets)
     assert code == 0, output
     assert "12 = 10 written + 1 filtered + 1 quarantined" in output
-    assert fingerprints(out) == fingerprints(alone)
+    assert fingerprints(out) == undisturbed
 
 
 def test_a_job_that_cannot_be_done_fails_with_the_line_that_says_why(head: Head, folder: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from manifests.receipt import Receipt
 from manifests.storage import Store
-from tests.faults.command import ROOT, finish, run, start
+from tests.faults.command import ROOT, finish, in_one_process, run, start
 from tests.faults.namespaces import SWITCH, Hosts, Network, hosts, network
 from tests.object_store import BUCKET, environment, s3_server, upload
 from tests.small_corpus import fingerprints, write_corpus
@@ -45,10 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a run in one process, without Ray or a network."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    code, output = run(corpus, out, **{"run.workers": 0, "plan.unit_seconds": 2})
-    assert code == 0, output
-    return fingerprints(out)
+    return in_one_process(corpus, tmp_path_factory.mktemp("undisturbed"), **{"plan.unit_seconds": 2})
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from manifests.receipt import Receipt
 from manifests.storage import Store
-from tests.faults.command import finish, run, start
+from tests.faults.command import finish, in_one_process, run, start
 from tests.faults.nodes import Nodes, cluster
 from tests.small_corpus import fingerprints, write_corpus
 
@@ -39,10 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a run in one process, without Ray."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    code, output = run(corpus, out, **{"run.workers": 0, "plan.unit_seconds": 2})
-    assert code == 0, output
-    return fingerprints(out)
+    return in_one_process(corpus, tmp_path_factory.mktemp("undisturbed"), **{"plan.unit_seconds": 2})
 
 
 @pytest.fixture(scope="module")

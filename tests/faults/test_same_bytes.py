@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.command import ROOT, finish, run, start
+from tests.faults.command import ROOT, finish, in_one_process, run, start
 from tests.small_corpus import fingerprints, write_corpus
 
 CRASH_POINTS = ("before-data", "between-files", "before-receipt", "after-receipt")
@@ -31,13 +31,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a run in one process without Ray."""
     out = tmp_path_factory.mktemp("undisturbed")
-    code, output = run(corpus, out, **{"run.workers": 0})
-    assert code == 0, output
+    made = in_one_process(corpus, out)
     ledger = json.loads((out / "dataset.json").read_text())["ledger"]
     assert ledger["written"] == 22
     assert ledger["filtered"] == {"silent": 1}
     assert ledger["quarantined"] == {"empty_file": 1}
-    return fingerprints(out)
+    return made
 
 
 @pytest.mark.parametrize("workers", [1, 2])

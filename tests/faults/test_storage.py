@@ -16,7 +16,7 @@ from manifests.storage import Store
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import RunFailed, Unit
 from pipelines.verify import verify
-from tests.faults.command import run
+from tests.faults.command import in_one_process, run
 from tests.faults.toy import ToyJob, ends, engine
 from tests.small_corpus import fingerprints, write_corpus
 
@@ -30,10 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    code, output = run(corpus, out, **ALONE)
-    assert code == 0, output
-    return fingerprints(out)
+    return in_one_process(corpus, tmp_path_factory.mktemp("undisturbed"))
 
 
 def mount(folder: Path, options: str) -> None:
