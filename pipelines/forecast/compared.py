@@ -10,6 +10,7 @@ import orjson
 
 from manifests.storage import Store
 from pipelines.engine.progress import noted
+from pipelines.forecast.measured import quiet
 from pipelines.made import Made
 
 if TYPE_CHECKING:
@@ -106,15 +107,11 @@ class Stage:
         return None if self.made.cores is None else self.made.cores / 3600
 
     def quiet(self, cpus: float) -> float | None:
-        """Hours in which its workers, each given so many cores, did not wait for one that others had; None where nobody looked.
-
-        As in a forecast, what workers wait for each other because they share a core is not left out.
-        """
+        """Hours in which its workers, each given so many cores, did not wait for one that others had; None where nobody looked."""
         made = self.made
         if made.waited is None or made.cores is None or not cpus:
             return None
-        shared = 0.0 if cpus >= 1 else made.cores / cpus
-        return min(max(made.took - made.waited, shared), made.took) / 3600
+        return quiet(made.took, made.waited, made.cores, cpus) / 3600
 
 
 def kept(out: Store) -> dict[str, Any] | None:

@@ -21,6 +21,15 @@ from pipelines.forecast.left import Left
 Source = Literal["probe", "receipts", "given", "known"]
 
 
+def quiet(took: float, waited: float, core: float, cpus: float) -> float:
+    """Of the seconds that workers took, those without waiting for a core that other programs had; each was given ``cpus``.
+
+    Where workers share a core they wait for each other, in a run as in a probe: that much of the waiting stays.
+    """
+    shared = 0.0 if cpus >= 1 else core / cpus if cpus > 0 else took
+    return min(max(took - waited, shared, 0.0), took)
+
+
 @dataclass(frozen=True)
 class Piece:
     """One unit (or chunk of headers) that one worker did.
@@ -38,13 +47,8 @@ class Piece:
 
     @classmethod
     def of(cls, made: Brief, audio_seconds: float, cpus: float) -> Piece:
-        """What a receipt says of a unit whose worker was given ``cpus``.
-
-        Where workers share a core they wait for each other, in a run as in a probe: that much of the waiting stays.
-        """
-        quiet = made.took - (made.waited or 0.0)
-        shared = 0.0 if cpus >= 1 else (made.core or 0.0) / cpus if cpus > 0 else made.took
-        seconds = min(max(quiet, shared, 0.0), made.took)
+        """What a receipt says of a unit whose worker was given ``cpus``."""
+        seconds = quiet(made.took, made.waited or 0.0, made.core or 0.0, cpus)
         waited = None if made.waited is None else made.took - seconds
         return cls(seconds, audio_seconds, made.bytes, made.core, waited)
 
