@@ -221,6 +221,8 @@ class RayPool:
             return []
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             return self._gone(i, *(("lost", LOST) if self._node_is_gone(slot) else ("died", DIED[1])))
+        except errors.LocalRayletDiedError:  # no task's fault, and nothing more can be asked
+            raise
         except Exception as error:  # noqa: BLE001 - Ray raises the stage's own error, of any type
             cause = getattr(error, "cause", error)
             if isinstance(cause, MemoryError):  # an utterance that eats memory, short of being killed for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,13 +35,21 @@ class Event:
 
 @contextmanager
 def in_touch(stage: str) -> Iterator[None]:
-    """Raises :class:`RunFailed` where Ray's client has lost its cluster meanwhile: whatever is asked of it then says so."""
+    """Raises :class:`RunFailed` where the driver has lost Ray meanwhile: whatever is asked of it then says so."""
     try:
         yield
-    except ConnectionError as error:
-        if type(error) is not ConnectionError:  # a pipe that is closed, say
+    except Exception as error:
+        if not _out_of_touch(error):
             raise
         raise RunFailed(f"{stage}: the Ray cluster is out of touch ({one_line(error)}); run again to resume") from error
+
+
+def _out_of_touch(error: Exception) -> bool:
+    """Ray's client has no connection any more (and it is not a pipe, say, that was closed), or Ray on this machine is dead."""
+    ray = sys.modules.get("ray")
+    return type(error) is ConnectionError or (
+        ray is not None and isinstance(error, ray.exceptions.LocalRayletDiedError)
+    )
 
 
 class Pool(Protocol):

@@ -24,11 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from pipelines.status import status
 from pipelines.verify import verify
 from tests.faults.command import ROOT, finish, in_one_process, run, start
+from tests.faults.processes import ray_of, workers_of
 from tests.small_corpus import fingerprints, write_corpus
 
 RESUMED = 240.0  # seconds that a run on the small corpus may take on a busy machine
@@ -112,19 +111,24 @@ def worker_killed(soak: Soak, out: Path, rng: random.Random) -> None:
     deadline = time.monotonic() + rng.uniform(4, 12)
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(rng.uniform(0.1, 1.5))
-        for worker in _workers(process.pid)[:1]:
+        for worker in workers_of(process.pid)[:1]:
             worker.kill()
     code, output = finish(process, RESUMED)
     assert code in (0, 3), output  # 3: killed more often than it tries
     soak.finished(out)
 
 
-def _workers(process_id: int) -> list[psutil.Process]:
-    try:
-        children = psutil.Process(process_id).children(recursive=True)
-        return [p for p in children if "ray::" in " ".join(p.cmdline())]
-    except psutil.Error:
-        return []
+def ray_killed(soak: Soak, out: Path, rng: random.Random) -> None:
+    """A process that Ray itself is made of is killed: the run ends, by a line of its own or by Ray's, and resumes."""
+    process = soak.started(out, 2)
+    time.sleep(rng.uniform(3, 12))
+    parts = ray_of(process.pid)
+    for part in rng.sample(parts, min(len(parts), 1)):
+        part.kill()
+    code, output = finish(process, RESUMED)
+    assert code in (0, 1, 3), output  # 1: Ray ends the process of a driver that has lost it
+    assert "pipelines/" not in output, f"a traceback: {output}"
+    soak.finished(out)
 
 
 def died_at_a_point(soak: Soak, out: Path, rng: random.Random) -> None:
@@ -209,6 +213,7 @@ FAULTS: dict[str, Callable[[Soak, Path, random.Random], None]] = {
     "SIGINT twice": interrupted(signal.SIGINT, 2),
     "SIGTERM": interrupted(signal.SIGTERM, 1),
     "worker killed": worker_killed,
+    "Ray killed": ray_killed,
     "death at a crash point": died_at_a_point,
     "damaged files": damaged,
     "repair killed": repair_killed,
@@ -216,7 +221,7 @@ FAULTS: dict[str, Callable[[Soak, Path, random.Random], None]] = {
     "files that may not grow": disk_full,
     "times that jump": clock_moved,
 }
-WITH_RAY = {"worker killed"}
+WITH_RAY = {"worker killed", "Ray killed"}
 
 
 def soak(seconds: float, seed: int, folder: Path, inline: bool = False) -> Counter[str]:

@@ -371,6 +371,7 @@ class SimulatedRay:
     exceptions = SimpleNamespace(
         RayError=RayError, RayActorError=RayActorError, ActorUnavailableError=ActorUnavailableError, WorkerCrashedError=type("WorkerCrashedError", (RayError,), {}),
         OutOfMemoryError=type("OutOfMemoryError", (RayError,), {}), NodeDiedError=type("NodeDiedError", (RayError,), {}),
+        LocalRayletDiedError=type("LocalRayletDiedError", (RayError,), {}),
     )  # fmt: skip
 
     def __init__(self, rates: Rates, workers: int, seed: int) -> None:

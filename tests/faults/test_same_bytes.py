@@ -10,10 +10,10 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.faults.command import ROOT, finish, in_one_process, run, start
+from tests.faults.processes import workers_of
 from tests.small_corpus import fingerprints, write_corpus
 
 CRASH_POINTS = ("before-data", "between-files", "before-receipt", "after-receipt")
@@ -78,13 +78,6 @@ def test_every_crash_point_of_the_pipeline_is_died_at() -> None:
     assert set(re.findall(r'crash_point\("([^"]+)"\)', text)) == {*CRASH_POINTS, *DRIVER_POINTS} | ELSEWHERE
 
 
-def _children(process_id: int, name: str) -> list[psutil.Process]:
-    try:
-        return [p for p in psutil.Process(process_id).children(recursive=True) if name in " ".join(p.cmdline())]
-    except psutil.Error:
-        return []
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_kills_of_workers_and_driver_then_a_resume_make_the_same_bytes(
     seed: int, corpus: Path, undisturbed: dict, tmp_path: Path
@@ -95,7 +88,7 @@ def test_random_kills_of_workers_and_driver_then_a_resume_make_the_same_bytes(
         deadline = time.monotonic() + rng.uniform(4, 9)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.2)
-            for worker in _children(process.pid, "ray::")[:1]:
+            for worker in workers_of(process.pid)[:1]:
                 if rng.random() < 0.3:
                     worker.kill()
         if process.poll() is None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.faults.command import finish, run, start
+from tests.faults.processes import workers_of
 from tests.small_corpus import fingerprints, write_corpus
 
 TEACHER = {
@@ -75,7 +76,7 @@ def test_actors_and_driver_are_killed_while_they_teach_and_a_resume_makes_the_sa
 ) -> None:
     process = start(corpus, untaught, **settings, **{"run.workers": 1})
     wait_for_receipt(untaught)
-    for actor in actors(process.pid):
+    for actor in workers_of(process.pid):
         with contextlib.suppress(psutil.NoSuchProcess):  # one that ended just now
             actor.kill()
     os.kill(process.pid, signal.SIGKILL)
@@ -85,13 +86,6 @@ def test_actors_and_driver_are_killed_while_they_teach_and_a_resume_makes_the_sa
     assert code == 0, output
     assert 0 < taught <= len(list(undisturbed.glob("teach-*/receipts/unit-*.json")))
     assert made(untaught) == made(undisturbed)
-
-
-def actors(driver: int) -> list[psutil.Process]:
-    try:
-        return [p for p in psutil.Process(driver).children(recursive=True) if "ray::" in " ".join(p.cmdline())]
-    except psutil.Error:
-        return []
 
 
 def wait_for_receipt(out: Path) -> None:
