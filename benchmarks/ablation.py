@@ -1,14 +1,16 @@
 """The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM's ablations).
 
-    python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...]
+    python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...] [--without PART ...]
+    python benchmarks/ablation.py DATASET -o runs/ablation-demo --base demo
 
-All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2), or with others.
+All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2), or a talker by
+a recipe, which has seen all that decoding goes through.
 Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
 given as many steps as fit the time of the teacher's (``same time``; seconds of the one processor that a run has, so that other programs do not matter). Every arm
 is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. Next-frame and multi-token talkers are
 trained once, by recipes of their own. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is.
 
-Rates are means over seeds, with 95 % intervals by resampling sentences. Differences are paired: the same sentences, the same resampling.
+Rates are means over seeds, with 95 % intervals by resampling sentences and seeds. Differences are paired: the same sentences and seeds, the same resampling.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ class Arm:
 
 
 def arms() -> tuple[Arm, ...]:
-    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too."""
+    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too, and the demo's masks."""
     found = []
     for layout, short in (("two_stream", "two"), ("single_stream", "one")):
         for masks in ("bernoulli", "hierarchical"):
@@ -87,10 +89,11 @@ def arms() -> tuple[Arm, ...]:
             found += [Arm(f"{short}, {masks}", layout, masks), taught]
             found.append(Arm(f"{short}, {masks}, same time", layout, masks, like=taught.name))
     pulling = [
-        Arm(f"two, {m}, ISD tau squared", "two_stream", m, ALPHA, pulls=True) for m in ("bernoulli", "hierarchical")
+        Arm(f"two, {m}, ISD tau squared", "two_stream", m, ALPHA, pulls=True)
+        for m in ("bernoulli", "hierarchical", "decoding")
     ]
     weights = [Arm(f"two, hierarchical, ISD alpha {a}", "two_stream", "hierarchical", a) for a in (0.5, 0.9)]
-    return (*found, *pulling, *weights)
+    return (*found, *pulling, *weights, Arm("two, decoding", "two_stream", "decoding"))
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,11 @@ class Desk:
 
     data: str
     out: Path
-    base: int
-    base_masks: str
+    base: str  # steps with Bernoulli masks, or a recipe
     steps: int
     sentences: int
     judged: tuple[int, ...]
+    processes: int
     console: Console
 
     def call(self, said: Path, *command: str) -> None:
@@ -125,20 +128,31 @@ class Desk:
         sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
         self.call(run.parent / f"{run.name}.txt", "train", "isd", self.data, "-o", str(run), "--processes", "1", *sets)
 
+    @property
+    def by_steps(self) -> bool:
+        return self.base.isdigit()
+
     def base_of(self, layout: str) -> Path:
-        return self.out / f"base-{layout}"
+        return self.out / (f"base-{layout}" if self.by_steps else "base")
 
     def make_base(self, layout: str) -> None:
-        stage = {"name": "base", "layout": layout, "masks": self.base_masks, "copies": 2, "steps": self.base}
-        self.train(self.base_of(layout), "teacher", 0, stage)
-        self.judge(self.base_of(layout))
+        run = self.base_of(layout)
+        if self.by_steps:
+            stage = {"name": "base", "layout": layout, "masks": "bernoulli", "copies": 2, "steps": int(self.base)}
+            self.train(run, "teacher", 0, stage)
+        else:
+            self.by_recipe(self.base, run, self.processes)
+        self.judge(run)
 
     def make_baseline(self, kind: str) -> None:
         """A next-frame (``ar``) or multi-token (``mtp``) talker by its recipe, judged beside one that is there already."""
         run = self.out / kind
-        said = self.out / f"{kind}.txt"
-        self.call(said, "train", f"demo-{kind}", self.data, "-o", str(run), "--processes", "1")
+        self.by_recipe(f"demo-{kind}", run, 1)
         self.judge(run)
+
+    def by_recipe(self, recipe: str, run: Path, processes: int) -> None:
+        said = run.parent / f"{run.name}.txt"
+        self.call(said, "train", recipe, self.data, "-o", str(run), "--processes", str(processes))
 
     def judge(self, run: Path) -> None:
         if (run / "eval" / "eval.json").exists():
@@ -178,9 +192,10 @@ def needed(arm: Arm) -> tuple[Arm, Arm]:
     return taught, replace(arm, name=arm.name.removesuffix(", same time"), like=None)
 
 
-def chosen_of(parts: Sequence[str] | None) -> list[Arm]:
-    """All arms, or those with one of ``parts`` in their name and what these need."""
-    wanted = [a for a in arms() if not parts or any(part in a.name for part in parts)]
+def chosen_of(parts: Sequence[str] | None, without: Sequence[str]) -> list[Arm]:
+    """All arms, or those with one of ``parts`` in their name, and none of ``without``, and what these need."""
+    asked = [a for a in arms() if not parts or any(part in a.name for part in parts)]
+    wanted = [a for a in asked if not any(part in a.name for part in without)]
     names = {a.name for w in wanted for a in ((w,) if w.like is None else (w, *needed(w)))}
     return [a for a in arms() if a.name in names]
 
@@ -217,12 +232,17 @@ def errors(run: Path, steps: int, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resampled(runs: Sequence[Path], steps: int, name: str) -> np.ndarray:
-    """The word error rate over runs, then of every resampling of the sentences: the same sentences for the same number of them."""
+    """The word error rate over runs, one a seed, then of every resampling of sentences and seeds: the same ones for the same numbers of them."""
     each = [errors(run, steps, name) for run in runs]
-    errors_N, words_N = np.mean([e for e, _ in each], axis=0), each[0][1]
-    picks_RN = np.random.default_rng(0).integers(0, len(words_N), (RESAMPLES, len(words_N)))
-    all_N = np.arange(len(words_N))[None]
-    return np.concatenate([errors_N[p].sum(1) / words_N[p].sum(1) for p in (all_N, picks_RN)])
+    errors_SN, words_N = np.stack([e for e, _ in each]), each[0][1]
+    times_RN, times_RS = (drawn(count, seed) for seed, count in enumerate(errors_SN.shape[::-1]))
+    return (times_RN @ errors_SN.T * times_RS).sum(1) / (times_RN @ words_N) / len(runs)
+
+
+def drawn(count: int, seed: int) -> np.ndarray:
+    """How often each of so many is taken: each once, then ``RESAMPLES`` times as many at random with replacement."""
+    each_K = np.full(count, 1 / count)
+    return np.concatenate([np.ones((1, count)), np.random.default_rng(seed).multinomial(count, each_K, RESAMPLES)])
 
 
 def judged(name: str, runs: Sequence[Path]) -> list[int]:
@@ -288,7 +308,8 @@ CLAIMS = (
 def finished(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[str, list[Path]]:
     """Runs that were judged, by what they are."""
     runs = {name: [desk.out / name.partition(",")[0].lower()] for name in BASELINES}
-    runs |= {f"base, {layout}": [desk.base_of(layout)] for layout in sorted({a.layout for a in chosen})}
+    bases = {desk.base_of(layout) for layout in {a.layout for a in chosen}}
+    runs |= {base.name.replace("-", ", "): [base] for base in sorted(bases)}
     runs |= {arm.name: [desk.run_of(arm, seed) for seed in range(seeds)] for arm in chosen}
     there = {name: [run for run in some if (run / "eval" / "eval.json").exists()] for name, some in runs.items()}
     return {name: some for name, some in there.items() if some}
@@ -404,21 +425,24 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("-o", "--out", default="runs/ablation")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--base", type=int, default=1000)
-    parser.add_argument("--base-masks", default="bernoulli", help="decoding: those that the demo's talker learns by")
+    parser.add_argument("--base", default="1000", metavar="STEPS|RECIPE")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
     parser.add_argument("--judged", nargs="+", type=int, default=STEPS, help="steps a block that are heard")
     parser.add_argument("--only", nargs="+", metavar="PART", help="arms with one of these in their name")
+    parser.add_argument("--without", nargs="+", metavar="PART", default=(), help="none with one of these in its name")
+    parser.add_argument("--baselines", nargs="*", choices=("ar", "mtp"), default=("ar", "mtp"))
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console()
     data, out, judged = os.path.abspath(asked.data), Path(asked.out).absolute(), tuple(asked.judged)
-    desk = Desk(data, out, asked.base, asked.base_masks, asked.steps, asked.sentences, judged, console)
-    chosen = chosen_of(asked.only)
+    chosen = chosen_of(asked.only, asked.without)
+    layouts = sorted({arm.layout for arm in chosen})
+    alone = max(asked.at_once // len(layouts), 1)
+    desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, alone, console)
     with ThreadPoolExecutor(asked.at_once) as pool:
-        list(pool.map(desk.make_base, sorted({arm.layout for arm in chosen})))
-        baselines = [pool.submit(desk.make_baseline, kind) for kind in ("ar", "mtp")]
+        list(pool.map(desk.make_base, {desk.base_of(layout): layout for layout in layouts}.values()))
+        baselines = [pool.submit(desk.make_baseline, kind) for kind in asked.baselines]
         for seed in range(asked.seeds):  # a seed is whole before the next one begins
             for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
                 list(pool.map(partial(desk.carry_out, seed=seed), part))
