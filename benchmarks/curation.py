@@ -86,8 +86,7 @@ def noise(waves: list[Wave]) -> Table:
 
 def _encoded(wave_T: np.ndarray, rate: int, kind: str, subtype: str | None = None, small: bool = False) -> np.ndarray:
     file = io.BytesIO()
-    more = {"compression_level": 0.9} if small else {}
-    soundfile.write(file, wave_T, rate, format=kind, subtype=subtype, **more)
+    soundfile.write(file, wave_T, rate, format=kind, subtype=subtype, compression_level=0.9 if small else None)
     file.seek(0)
     return soundfile.read(file, dtype="float32")[0]
 

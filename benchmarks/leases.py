@@ -185,7 +185,8 @@ def measure(console: Console) -> None:
 def _waiting(count: int) -> float:
     import ray
 
-    holder: Any = ray.remote(num_cpus=0, concurrency_groups={"late": 1})(_Late).remote()
+    remote: Any = ray.remote
+    holder = remote(num_cpus=0, concurrency_groups={"late": 1})(_Late).remote()
     references = [holder.never.options(concurrency_group="late").remote() for _ in range(count)]
     ray.get(holder.here.remote())
     started = time.thread_time()
