@@ -51,7 +51,7 @@ def _refusals() -> dict[type[BaseException], int]:
     from pipelines.export.errors import ExportError
     from pipelines.forecast.errors import ForecastError
     from pipelines.output_lock import Locked
-    from pipelines.repair_records import RepairError
+    from pipelines.repair.records import RepairError
     from pipelines.stages.s90_dataset import Unbalanced
     from pipelines.voice.errors import SpeakError
     from tokenization.adapter import TokenizerError

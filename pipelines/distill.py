@@ -25,7 +25,7 @@ from manifests.storage import Store
 from manifests.training_recipe import TrainingRecipe
 from pipelines.data import opened
 from pipelines.train import run as train
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
 from training.checkpoint import find
 from training.errors import CheckpointError
 from training.loading import weights_hash

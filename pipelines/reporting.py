@@ -20,7 +20,7 @@ from pipelines.report.example import Example
 from pipelines.report.page import write_report
 from pipelines.report.survey import choose_examples
 from pipelines.stages.judging import reasons
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
 
 
 def make_report(root: str, console: Console) -> str:

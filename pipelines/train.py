@@ -24,7 +24,7 @@ from manifests.storage import Store
 from pipelines.engine.contract import RunFailed
 from pipelines.engine.stopping import Interrupted, Stopping
 from pipelines.output_lock import output_lock
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
 from tokenization.adapter import Vectors
 from training.distributed import Ranks, by_environment, device_of, joined
 from training.errors import RowsError

@@ -19,7 +19,7 @@ def verify(
     json_out: JsonOpt = False,
 ) -> None:
     """Recompute hashes, sums, shapes, ranges, order and splits, and re-encode a sample. Exit code 1 if anything is wrong."""
-    from pipelines.verify import verify as check
+    from pipelines.verify.verify import verify as check
 
     with bar() as progress:
         verdict = check(out, reencode, progress)
@@ -57,8 +57,8 @@ def repair(
     Examples:  speechmill repair out --dry-run
                speechmill repair out
     """
-    from pipelines.repair import planned_repair
-    from pipelines.repair import repair as mend
+    from pipelines.repair.repair import planned_repair
+    from pipelines.repair.repair import repair as mend
 
     with bar() as progress:
         done = planned_repair(out, reencode, progress) if dry_run else mend(out, console(), workers, reencode, progress)

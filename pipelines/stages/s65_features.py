@@ -159,7 +159,7 @@ def query_features(root: str, settings: FeaturesSettings | None = None) -> Itera
     ``settings`` are those of its recipe where None is given; features are None where a query has no sound. Raises ``DatasetError``,
     ``Unreachable`` where the corpus is not there, and what opening the weights raises.
     """
-    from pipelines.verify_subject import Subject
+    from pipelines.verify.subject import Subject
 
     subject = Subject.open(root)
     worker = subject.encoder(settings)

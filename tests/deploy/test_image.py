@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.small_corpus import overrides, write_corpus
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.status import status
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.faults.command import ROOT, finish, in_one_process, run, start
 from tests.faults.processes import ray_of, workers_of
 from tests.small_corpus import fingerprints, write_corpus

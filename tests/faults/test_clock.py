@@ -14,7 +14,7 @@ from rich.console import Console
 from manifests.recipe import Recipe, parse
 from pipelines.data import opened
 from pipelines.status import status
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.faults.command import ROOT
 from tests.small_corpus import fingerprints, write_corpus
 

@@ -15,7 +15,7 @@ from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import RunFailed, Unit
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.faults.command import in_one_process, run
 from tests.faults.toy import ToyJob, ends, engine
 from tests.small_corpus import fingerprints, write_corpus

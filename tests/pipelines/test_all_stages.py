@@ -10,7 +10,7 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.recipe import Recipe, parse
 from pipelines.data import Result, opened
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.corpora import corpus
 from tests.small_corpus import fingerprints
 

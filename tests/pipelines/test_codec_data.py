@@ -22,8 +22,8 @@ from pipelines.data import opened
 from pipelines.engine.contract import Task
 from pipelines.reporting import make_report
 from pipelines.say import say_into
-from pipelines.verify import verify
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
+from pipelines.verify.verify import verify
 from pipelines.voice.voice import Manner
 from tests.faults import command
 from tests.pipelines.tiny_run import make_run

@@ -24,13 +24,13 @@ from pipelines.data import opened
 from pipelines.engine.contract import Task
 from pipelines.inspect import find, originals
 from pipelines.preview import Preview, preview
-from pipelines.repair import repair
+from pipelines.repair.repair import repair
 from pipelines.reporting import make_report
 from pipelines.stages.s35_copies import CopiesJob, prints_name, unpacked
 from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
-from pipelines.verify import verify
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
+from pipelines.verify.verify import verify
 from pipelines.workspace import Workspace
 from tests.corpora import corpus
 from tests.faults import command

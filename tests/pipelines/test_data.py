@@ -13,7 +13,7 @@ from manifests.dataset import Dataset
 from manifests.recipe import parse
 from pipelines.data import opened
 from pipelines.status import quarantine
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.corpora import corpus
 
 SMALL = {

@@ -21,7 +21,7 @@ from pipelines.data import Result, opened
 from pipelines.distill import Distillation, Round
 from pipelines.engine.stopping import Interrupted
 from pipelines.train import run as train
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.small_corpus import write_corpus
 from training.checkpoint import find
 from training.errors import CheckpointError

@@ -14,7 +14,7 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.recipe import parse
 from pipelines.data import opened
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.corpora import corpus as real
 from tests.faults.forked import killed
 from tests.small_corpus import fingerprints

@@ -17,11 +17,11 @@ from manifests.dataset import Dataset, DatasetError
 from manifests.recipe import Recipe, parse
 from manifests.settings.features import FeaturesSettings
 from pipelines.data import opened
-from pipelines.repair import repair
+from pipelines.repair.repair import repair
 from pipelines.stages.s65_features import bytes_an_hour, query_features
 from pipelines.status import quarantine, status
 from pipelines.summary import featured
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.faults import command
 from tests.small_corpus import RATE, fingerprints, tone
 from tests.tokenization import whispers
@@ -92,7 +92,7 @@ def test_every_query_has_fifty_frames_a_second_beside_its_tokens(finished: Path)
 def test_they_are_the_encoders_own_states(finished: Path, corpus: Path, weights: Path) -> None:
     from manifests.storage import Store
     from pipelines.stages.s30_plan import unit_cuts
-    from pipelines.verify_subject import Subject
+    from pipelines.verify.subject import Subject
 
     subject, model = Subject.open(str(finished)), whisper.load_model(str(weights), device="cpu")
     side = {sample.key: sample for sample in Dataset.open(str(finished)).side("features")}

@@ -19,7 +19,7 @@ from manifests.keys import MAX_KEY, key_of
 from manifests.recipe import parse
 from pipelines.data import opened
 from pipelines.status import quarantine
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.child import bounded
 from tests.manifests.corpus_trees import tar, wav, write
 from tests.small_corpus import RATE, tone, write_corpus

@@ -28,7 +28,7 @@ from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.stages.s70_mask import MaskError, MaskJob, Tally, draw_masks, forget_outdated, tally_of
 from pipelines.stages.s90_dataset import Unbalanced, describe_masks
-from pipelines.verify import Verdict, verify
+from pipelines.verify.verify import Verdict, verify
 from tests.pipelines.finished import FOLDERS, SETS, do_units, make_dataset
 from tests.small_corpus import write_corpus
 from training.noise.grid import Grid, Key
@@ -50,7 +50,7 @@ def out(pristine: str, tmp_path: Path) -> Path:
 
 def job_of(root: str, folder: str = "masks-0") -> MaskJob:
     """The job that made the masks under ``root``."""
-    from pipelines.verify_subject import Subject
+    from pipelines.verify.subject import Subject
 
     subject = Subject.open(root)
     assert subject.recipe.mask is not None

@@ -21,7 +21,7 @@ from rich.console import Console
 from manifests.recipe import parse
 from manifests.storage import Store
 from pipelines.data import opened
-from pipelines.repair import Repaired, RepairError, planned_repair, repair
+from pipelines.repair.repair import Repaired, RepairError, planned_repair, repair
 from pipelines.status import status
 from tests.faults.command import ROOT
 from tests.small_corpus import fingerprints, write_corpus

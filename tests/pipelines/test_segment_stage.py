@@ -25,11 +25,11 @@ from pipelines import cli
 from pipelines.data import Result, opened
 from pipelines.folders import segments_folder
 from pipelines.inspect import find, write_audio
-from pipelines.repair import repair
+from pipelines.repair.repair import repair
 from pipelines.stages import s20_ingest, s25_segment
 from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from pipelines.workspace import Workspace
 from tests.corpora import corpus as real_corpus
 from tests.faults.command import ROOT

@@ -25,7 +25,7 @@ from manifests.training_recipe import TrainingRecipe
 from manifests.training_recipe import parse as parse_training
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
-from pipelines.repair import repair
+from pipelines.repair.repair import repair
 from pipelines.report.charts import size
 from pipelines.report.page import build_report, collect
 from pipelines.report.teach import HOURS, storage
@@ -33,8 +33,8 @@ from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
 from pipelines.summary import taught as summary
-from pipelines.verify import verify
-from pipelines.verify_subject import Subject
+from pipelines.verify.subject import Subject
+from pipelines.verify.verify import verify
 from tests.pipelines.test_report import Page
 from tests.small_corpus import fingerprints, write_corpus
 from training.batches import Share

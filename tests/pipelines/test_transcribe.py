@@ -18,11 +18,11 @@ from manifests.recipe import Recipe, RecipeError, parse
 from manifests.shards.reader import Shard
 from manifests.storage import Store
 from pipelines.data import opened
-from pipelines.repair import repair
+from pipelines.repair.repair import repair
 from pipelines.reporting import make_report
 from pipelines.stages.s38_transcribe import wanted
 from pipelines.status import quarantine, status
-from pipelines.verify import verify
+from pipelines.verify.verify import verify
 from tests.corpora import corpus as real
 from tests.faults import command
 from tests.small_corpus import fingerprints, tone

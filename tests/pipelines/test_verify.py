@@ -23,8 +23,8 @@ from manifests.shards import npy
 from manifests.shards.reader import Shard
 from manifests.shards.writer import pack
 from manifests.storage import Store
-from pipelines.verify import Verdict, verify
-from pipelines.verify_samples import Owners
+from pipelines.verify.samples import Owners
+from pipelines.verify.verify import Verdict, verify
 from tests.pipelines.finished import FOLDERS, make_dataset
 
 TAR = "tokens-0/shard-000001.tar"

@@ -14,21 +14,21 @@ from manifests.dataset import NAME
 from manifests.receipt import FOLDER, receipt_name, shard_stem
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
-from pipelines.repair_records import Records
+from pipelines.repair.records import Records
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.stages.segments import RECORDINGS
-from pipelines.verify import verify
-from pipelines.verify_copies import check_copies
-from pipelines.verify_findings import Fault, Findings, Progress
-from pipelines.verify_inputs import check_cuts, check_files, check_plan, load_receipt
-from pipelines.verify_reencode import ELSEWHERE
-from pipelines.verify_samples import check_shard
-from pipelines.verify_segments import check_segments
-from pipelines.verify_subject import Subject
+from pipelines.verify.copies import check_copies
+from pipelines.verify.findings import Fault, Findings, Progress
+from pipelines.verify.inputs import check_cuts, check_files, check_plan, load_receipt
+from pipelines.verify.reencode import ELSEWHERE
+from pipelines.verify.samples import check_shard
+from pipelines.verify.segments import check_segments
+from pipelines.verify.subject import Subject
+from pipelines.verify.verify import verify
 
 INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")
 SHARDS = (

@@ -16,19 +16,19 @@ from manifests.receipt import FOLDER, Receipt, receipt_name
 from manifests.receipt_index import NAME as INDEX
 from manifests.recipe import RecipeError
 from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
-from pipelines.verify_copies import check_copies
-from pipelines.verify_findings import RERUN, Fault, Findings, Progress, Verdict
-from pipelines.verify_inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
-from pipelines.verify_masks import MaskCheck
-from pipelines.verify_reencode import SEARCHED, Drawn, Pick, check_again, written
-from pipelines.verify_samples import Owners, UnitChecked, check_unit
-from pipelines.verify_segments import check_segments
-from pipelines.verify_subject import Subject
-from pipelines.verify_transcripts import TranscriptCheck
+from pipelines.verify.copies import check_copies
+from pipelines.verify.findings import RERUN, Fault, Findings, Progress, Verdict
+from pipelines.verify.inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
+from pipelines.verify.masks import MaskCheck
+from pipelines.verify.reencode import SEARCHED, Drawn, Pick, check_again, written
+from pipelines.verify.samples import Owners, UnitChecked, check_unit
+from pipelines.verify.segments import check_segments
+from pipelines.verify.subject import Subject
+from pipelines.verify.transcripts import TranscriptCheck
 
 if TYPE_CHECKING:
-    from pipelines.verify_features import FeaturesCheck
-    from pipelines.verify_teach import TeachCheck
+    from pipelines.verify.features import FeaturesCheck
+    from pipelines.verify.teach import TeachCheck
 
 __all__ = ["Fault", "Verdict", "verify"]
 OWNERS = {"speaker": "speaker", "recording": "recording", "corpus": None}
@@ -114,7 +114,7 @@ def _check_transcripts(subject: Subject, found: Findings, progress: Progress | N
 def _features_check(subject: Subject, found: Findings) -> FeaturesCheck | None:
     if subject.recipe.features is None and "features" not in subject.description:
         return None
-    from pipelines.verify_features import FeaturesCheck
+    from pipelines.verify.features import FeaturesCheck
 
     return FeaturesCheck.of(subject, found)
 
@@ -122,7 +122,7 @@ def _features_check(subject: Subject, found: Findings) -> FeaturesCheck | None:
 def _teach_check(subject: Subject, found: Findings) -> TeachCheck | None:
     if subject.recipe.teach is None and "teach" not in subject.description:
         return None
-    from pipelines.verify_teach import TeachCheck  # it loads torch
+    from pipelines.verify.teach import TeachCheck  # it loads torch
 
     return TeachCheck.of(subject, found)
 

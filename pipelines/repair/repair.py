@@ -18,11 +18,11 @@ from manifests.recipe import Recipe
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.data import DataRun, opened
-from pipelines.repair_damage import SHARDS, Damage, Part, find_damage
-from pipelines.repair_records import Records, RepairError, read_records
+from pipelines.repair.damage import SHARDS, Damage, Part, find_damage
+from pipelines.repair.records import Records, RepairError, read_records
 from pipelines.stages import s20_ingest
-from pipelines.verify import verify
-from pipelines.verify_findings import Progress, Verdict
+from pipelines.verify.findings import Progress, Verdict
+from pipelines.verify.verify import verify
 
 __all__ = ["RepairError", "Repaired", "repair"]
 PASSES = 5  # manifest; plan and fit; units; what only a finished dataset shows; nothing

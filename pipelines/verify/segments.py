@@ -16,8 +16,8 @@ from pipelines.stages import s25_segment, segments
 from pipelines.stages.s20_ingest import MANIFEST, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import read_plan, unit_cuts, unit_name
-from pipelines.verify_findings import REMAKE, RERUN, Findings
-from pipelines.verify_inputs import (
+from pipelines.verify.findings import REMAKE, RERUN, Findings
+from pipelines.verify.inputs import (
     CUTS,
     RESTORE,
     check_dealt,
@@ -26,7 +26,7 @@ from pipelines.verify_inputs import (
     load_receipt,
     manifest_digest,
 )
-from pipelines.verify_subject import Subject, Unreachable
+from pipelines.verify.subject import Subject, Unreachable
 from tokenization.voice_activity.contract import DetectorError
 
 STAGE = segments.STAGE

@@ -1,0 +1,1 @@
+"""A dataset looked at again: everything it claims, file by file; each file of this room checks what its name says."""
