@@ -58,6 +58,9 @@ class Cluster:
         os.environ.setdefault(
             "RAY_ENABLE_AUTO_CONNECT", "0"
         )  # else Ray starts some cluster where a call finds that its own is gone
+        os.environ.setdefault(
+            "RAY_prestart_worker_first_driver", "0"
+        )  # else the driver waits for Ray's first workers, and for ever where one of them dies as it starts (ray-project/ray#40131)
         import ray
 
         if ray.is_initialized():

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
+
 from tests.small_corpus import fingerprints, overrides
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +34,13 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
-    """Exit code and output."""
-    output, _ = process.communicate(timeout=seconds)
+    """Exit code and output. Raises TimeoutExpired, and leaves nothing behind, where it takes longer."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
+        raise
     return process.returncode, output
 
 

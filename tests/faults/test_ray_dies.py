@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import psutil
 import pytest
 from ray.exceptions import LocalRayletDiedError, RayActorError
 
+from manifests.settings.run import RunSettings
+from pipelines.cluster import Cluster
 from pipelines.engine.pool import in_touch
 from pipelines.engine.run import RunFailed
 from tests.faults.command import finish, in_one_process, run, start
@@ -28,6 +31,16 @@ def test_other_errors_are_left_as_they_are(other: Exception) -> None:
     with pytest.raises(type(other)) as told, in_touch("tokens"):
         raise other
     assert told.value is other
+
+
+def test_no_worker_is_waited_for_while_ray_starts() -> None:
+    """Ray keeps its first driver waiting for workers, and for ever where one of them dies as it starts."""
+    cluster = Cluster(RunSettings(workers=2))
+    cluster.start()
+    try:
+        assert workers_of(os.getpid()) == []
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.slow
