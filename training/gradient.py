@@ -15,9 +15,10 @@ from training.losses import TINY, Sum
 
 @dataclass(frozen=True)
 class Totals:
-    """What a step learned from, over all parts and ranks."""
+    """What a step learned from, over all parts and ranks. ``true`` is the true codes' cross-entropy, which need not be all of the loss."""
 
     loss: float
+    true: float
     weight: float
     positions: int
     stop: bool
@@ -30,7 +31,7 @@ class Gradient:
     and dealt to ranks cannot change the gradient by more than rounding.
     """
 
-    NUMBERS = 4  # total loss, weight, positions, wishes to stop
+    NUMBERS = 5  # total loss, that of true codes, weight, positions, wishes to stop
 
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
         weights = list(weights)
@@ -48,13 +49,16 @@ class Gradient:
     def add(self, loss: Sum, positions: Tensor) -> None:
         """Backward of a part's summed loss."""
         loss.total.backward()
-        self._numbers[:3] += torch.stack([loss.total.detach(), loss.weight, positions]).to(self._numbers)
+        total = loss.total.detach()
+        true = total if loss.true is None else loss.true
+        self._numbers[:4] += torch.stack([total, true, loss.weight, positions]).to(self._numbers)
 
     def sum(self, ranks: Ranks, stop: bool) -> Totals:
         """Add up all ranks. Any rank's wish to stop is everyone's."""
-        self._numbers[3] += float(stop)
-        total, weight, positions, wishes = ranks.add(self._all)[-self.NUMBERS :].tolist()
-        return Totals(total / max(weight, TINY), weight, int(positions), wishes > 0)
+        self._numbers[4] += float(stop)
+        total, true, weight, positions, wishes = ranks.add(self._all)[-self.NUMBERS :].tolist()
+        over = max(weight, TINY)
+        return Totals(total / over, true / over, weight, int(positions), wishes > 0)
 
     def finish(self, weight: float, clip: float | None) -> float:
         """Divide by the weight of the batch and cut the norm down to ``clip``; returns the norm before that."""

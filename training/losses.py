@@ -21,13 +21,23 @@ TINY = 1e-8  # a weight below which there is nothing to divide by
 
 @dataclass(frozen=True)
 class Sum:
-    """A weighted sum of losses and the weight it has, both scalars. Sums of parts add up to the sum of the whole."""
+    """A weighted sum of losses and the weight it has, both scalars. Sums of parts add up to the sum of the whole.
+
+    Of losses of K kinds, ``total`` is (K,) until :meth:`mixed`. ``true`` is the same sum of the true codes' cross-entropy, to be told beside a
+    loss that is more than that; it has no gradient.
+    """
 
     total: Tensor
     weight: Tensor
+    true: Tensor | None = None
 
     def __add__(self, other: Sum) -> Sum:
         return Sum(self.total + other.total, self.weight + other.weight)
+
+    def mixed(self, alpha: float) -> Sum:
+        """Of two kinds, a divergence and the cross-entropy of true codes, ``alpha`` of the first and the rest of the second."""
+        apart, true = self.total
+        return Sum(alpha * apart + (1 - alpha) * true, self.weight, true.detach())
 
     def mean(self, weight: Tensor | None = None) -> Tensor:
         """The loss: over the own weight, or over that of the whole batch of which this is a part.
@@ -39,9 +49,10 @@ class Sum:
 
 
 def reduce(loss_P: Tensor, weight_P: Tensor) -> Sum:
-    """Weighted sum. A position of weight 0 adds nothing, even where its loss is not finite."""
+    """Weighted sum. A position of weight 0 adds nothing, even where its loss is not finite. ``loss_KP`` gives a sum of each kind."""
     weight_P = weight_P.to(loss_P.dtype)
-    return Sum((torch.where(weight_P > 0, loss_P, 0) * weight_P).sum(), weight_P.sum())
+    counted_P = torch.where(weight_P > 0, loss_P, 0) * weight_P
+    return Sum(counted_P.flatten(-weight_P.dim()).sum(-1), weight_P.sum())
 
 
 def chunked(

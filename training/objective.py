@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from manifests.settings.train import StageSettings
@@ -54,10 +55,11 @@ def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
         logits_PQC = talker.logits(hidden_PD)
         apart_PQ = taught.apart(d.kl, logits_PQC, *said, **options)
         true_PQ = cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
-        return d.alpha * apart_PQ + (1 - d.alpha) * true_PQ
+        return torch.stack([apart_PQ, true_PQ])
 
     many = len(x.weight_PQ) > CHUNK
-    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, *taught.inputs, chunk=CHUNK, recompute=many)
+    both = chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, *taught.inputs, chunk=CHUNK, recompute=many)
+    return both.mixed(d.alpha)
 
 
 OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from manifests.fingerprint import draw
+from manifests.settings.train import StageSettings
 from manifests.training_recipe import TrainingRecipe
 from training import checkpoint, precision, schedule
 from training.average import Average
@@ -113,7 +114,8 @@ class Trainer:
         factor = stage.lr_scale * schedule.factor(self.settings.schedule, self.step, len(self.prepared.course))
         lr = self.optimisers.step(factor)
         self.average.update(self.step + 1)
-        self._tell(totals, {"loss": totals.loss, "lr": lr, "gradient_norm": norm, "stage": stage.name, "epoch": epoch})
+        losses = {"loss": totals.loss} | _parts(totals, stage)
+        self._tell(totals, losses | {"lr": lr, "gradient_norm": norm, "stage": stage.name, "epoch": epoch})
         return totals
 
     def _tell(self, totals: Totals, figures: dict[str, float | str]) -> None:
@@ -153,3 +155,13 @@ class Trainer:
             f"step {self.step + 1}: loss {totals.loss:g}, gradient norm {norm:g}, on the utterances {', '.join(keys)}{others}; "
             f"{kept}; lower train.optimiser.lr, or look at these with `speechmill inspect`"
         )
+
+
+def _parts(totals: Totals, stage: StageSettings) -> dict[str, float]:
+    """Of a loss that mixes two, each of them: what the teacher pulls at can be seen beside what the true codes do."""
+    taught = stage.taught
+    if taught is None:
+        return {}
+    rest = (1 - taught.alpha) * totals.true
+    apart = {"divergence": (totals.loss - rest) / taught.alpha} if taught.alpha else {}
+    return {"cross_entropy": totals.true, **apart}

@@ -18,7 +18,7 @@ def recipe(stage: dict[str, Any] | None = None, **train: Any) -> TrainingRecipe:
 
 
 def test_every_shipped_recipe_loads_by_its_name_and_says_what_it_is() -> None:
-    assert shipped() == ["demo", "demo-ar", "demo-mtp", "isd", "paper", "scratch", "teacher", "tiny"]
+    assert shipped() == ["demo", "demo-ar", "demo-mtp", "isd", "paper", "paper-isd", "scratch", "teacher", "tiny"]
     for name in shipped():
         assert load(name).name == name
         assert (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
@@ -31,17 +31,20 @@ def test_what_starts_from_the_datasets_teacher_has_its_shape(name: str) -> None:
 
 
 def test_the_paper_is_one_recipe_away() -> None:
-    paper = load("paper")
-    assert (paper.talker.layers, paper.talker.block, paper.talker.anchors, paper.talker.conditioning) == (
-        4,
-        16,
-        4,
-        "anchors",
-    )
-    assert [(s.masks, s.epochs, s.layout) for s in paper.train.stages] == [
-        ("bernoulli", 8, "single_stream"), ("hierarchical", 4, "single_stream"),
+    second, third = load("paper"), load("paper-isd")
+    assert second.talker == third.talker
+    assert (second.talker.layers, second.talker.block, second.talker.anchors) == (4, 16, 4)
+    assert second.talker.conditioning == "anchors"
+    stages = [stage for recipe in (second, third) for stage in recipe.train.stages]
+    assert [(s.masks, s.epochs, s.layout, s.loss) for s in stages] == [
+        ("bernoulli", 8, "single_stream", "cross_entropy"), ("hierarchical", 4, "single_stream", "distillation"),
     ]  # fmt: skip
-    assert (paper.train.optimiser.name, paper.train.optimiser.lr) == ("adamw", 2e-4)
+    assert third.train.start == "teacher"
+    taught = stages[1].taught
+    assert taught is not None
+    assert (taught.iterations, taught.kl, taught.tau, taught.alpha, taught.policy) == (4, "reverse", 2.0, 0.7, "even")
+    for recipe in (second, third):
+        assert (recipe.train.optimiser.name, recipe.train.optimiser.lr) == ("adamw", 2e-4)
 
 
 @pytest.mark.parametrize(

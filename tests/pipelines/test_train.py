@@ -59,6 +59,23 @@ def test_a_talker_is_trained_on_what_the_pipeline_made(dataset: str, run: Path) 
     assert (run / "voice" / "voice.json").is_file(), "what it needs to speak lies beside it"
 
 
+def test_the_papers_stages_follow_each_other(dataset: str, tmp_path: Path) -> None:
+    """In small: width, batches and epochs; layouts, losses and what teaches are the recipes'."""
+    small = ["talker.width=32", "talker.heads=2", "talker.ffn=64", "talker.layers=1", "talker.block=8", "train.batch_frames=128",
+             "train.stages.0.epochs=1", "train.schedule.warmup=1", "train.validation.every=0", "train.log_every=1"]  # fmt: skip
+    second, third = tmp_path / "paper", tmp_path / "paper-isd"
+    for name, run, more in (
+        ("paper", second, ["train.stages.0.masks=plain"]),
+        ("paper-isd", third, ["train.stages.0.masks=mixed", f"train.start={second}"]),
+    ):
+        sets = [part for value in (*small, *more) for part in ("--set", value)]
+        done = CliRunner().invoke(cli.app, ["train", name, dataset, "-o", str(run), "--processes", "1", *sets])
+        assert done.exit_code == 0, done.output
+    lines = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in (second, third)]
+    assert "divergence" not in lines[0][0]
+    assert all(line["divergence"] > 0 for line in lines[1] if "loss" in line)
+
+
 @pytest.mark.parametrize(("codes", "low", "high"), [("tokenizer", 0.7, 1.0), ("random", -0.4, 0.4)])
 def test_codes_begin_where_the_speech_tokenizer_has_them(
     codes: str, low: float, high: float, dataset: str, tmp_path: Path

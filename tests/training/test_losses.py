@@ -353,3 +353,19 @@ def test_certainty_is_asked_for_where_the_model_is_right() -> None:
     assert logits.grad is not None
     assert logits.grad[0, 0] < 0, "the right class is to grow"
     assert (logits.grad[1] == 0).all()
+
+
+@given(st.floats(0, 1), st.integers(1, 9), st.integers(1, 4))
+def test_a_mix_of_two_losses_is_the_loss_of_the_mix_and_tells_the_second(alpha: float, count: int, chunk: int) -> None:
+    torch.manual_seed(count)
+    apart, true, weight = torch.rand(3, count, 2, dtype=torch.float64)
+    apart.requires_grad_()
+    both = chunked(lambda a, t: torch.stack([a, t]), weight, apart, true, chunk=chunk, recompute=False).mixed(alpha)
+    whole = reduce(alpha * apart.detach() + (1 - alpha) * true, weight)
+    assert torch.allclose(both.total, whole.total)
+    assert torch.allclose(both.weight, whole.weight)
+    assert both.true is not None
+    assert torch.allclose(both.true, (true * weight).sum())
+    both.total.backward()
+    assert apart.grad is not None
+    assert torch.allclose(apart.grad, alpha * weight)
