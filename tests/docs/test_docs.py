@@ -1,0 +1,69 @@
+"""What the documents show and point at is there: pictures as the code draws them, links that lead somewhere, commands that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def pictures() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["masks.svg", "attention.svg", "revealing.svg"])
+def test_a_picture_is_what_the_code_draws(name: str) -> None:
+    module = pictures()
+    assert name in module.PICTURES
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == module.drawn(name), (
+        "python docs/pictures.py draws it anew"
+    )
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings can be linked by, as GitHub names them."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = page if not path else (page.parent / path).resolve()
+        assert there.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:pipelines|tokenization|training|manifests|tests|benchmarks|deploy|docs)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8"))  # fmt: skip
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_pages_name_exist(page: Path) -> None:
+    from typer.main import get_command
+
+    from pipelines.cli import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    said = set(re.findall(r"(?:^|[\s`/])speechmill ([a-z][a-z-]+)", page.read_text(encoding="utf-8")))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    made = set(re.findall(r"(?:^|`|&& )make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert said <= known
+    assert made <= targets
