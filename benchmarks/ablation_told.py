@@ -79,17 +79,20 @@ def drawn(count: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((1, count)), np.random.default_rng(seed).multinomial(count, each_K, RESAMPLES)])
 
 
-def judged(name: str, runs: Sequence[Path]) -> list[int]:
-    """The numbers of steps that all these runs were judged at."""
+def judged(name: str, runs: Sequence[Path]) -> dict[int, list[Path]]:
+    """The runs that were judged at each number of steps: later seeds may have been at fewer."""
     if name in BASELINES:
-        return [ALONE]
-    rows = [json.loads((run / "eval" / "eval.json").read_text())["rows"] for run in runs]
-    each = [{row["decoder"]["steps"] for row in some if row["kind"] == "block"} for some in rows]
-    return sorted(set.intersection(*each))
+        return {ALONE: list(runs)}
+    found: dict[int, list[Path]] = {}
+    for run in runs:
+        rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
+        for steps in {row["decoder"]["steps"] for row in rows if row["kind"] == "block"}:
+            found.setdefault(steps, []).append(run)
+    return dict(sorted(found.items()))
 
 
 def rates(name: str, runs: Sequence[Path]) -> dict[int, np.ndarray]:
-    return {steps: resampled(runs, steps, name) for steps in judged(name, runs)}
+    return {steps: resampled(some, steps, name) for steps, some in judged(name, runs).items()}
 
 
 def shown(rates_R: np.ndarray) -> str:
@@ -166,9 +169,9 @@ def other_table(runs: Runs) -> tuple[list[str], list[list[str]]]:
     """(headings, rows) of what is finished: what its codes are like and how fast it was, means over seeds."""
     rows = []
     for name, some in runs.items():
-        for steps in judged(name, some):
+        for steps, those in judged(name, some).items():
             means = [
-                statistics.fmean(measure(row_of(run, steps, name)) for run in some) for measure in MEASURES.values()
+                statistics.fmean(measure(row_of(run, steps, name)) for run in those) for measure in MEASURES.values()
             ]
             rows.append([name + (f" @{steps}" if steps else ""), *map(format, means, FORMS)])
     return ["arm", *MEASURES], rows

@@ -26,7 +26,13 @@ def test_the_rate_is_that_of_all_words_and_seeds(tmp_path: Path) -> None:
     runs = [run_with(tmp_path / "0", set(range(4))), run_with(tmp_path / "1", set(range(12)))]
     assert resampled(runs[:1], 4, "two")[0] == pytest.approx(4 / 160)
     assert resampled(runs, 4, "two")[0] == pytest.approx((4 + 12) / 2 / 160)
-    assert judged("two", runs) == [4]
+    assert judged("two", runs) == {4: runs}
+
+
+def test_a_seed_that_was_judged_at_fewer_steps_counts_where_it_was(tmp_path: Path) -> None:
+    runs = [run_with(tmp_path / "0", {1}, steps=4), run_with(tmp_path / "1", {1, 2}, steps=16)]
+    assert judged("two", runs) == {4: runs[:1], 16: runs[1:]}
+    assert [rate_R[0] for rate_R in rates("two", runs).values()] == pytest.approx([1 / 160, 2 / 160])
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path: Path) -> None:
