@@ -10,20 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
-from manifests.corpora.base import Corpus
+from manifests.corpora.beside import Beside, Place
 from manifests.corpora.lines import check_regular
 from manifests.corpora.listing import (
     Fault,
     Names,
     Pattern,
-    at_least_one,
     audio_ref,
-    folders,
     join,
     legible,
     missing_audio,
     pattern_reader,
-    stems,
 )
 from manifests.corpora.times import READERS, BadTranscript, Phrase
 from manifests.corpora.times.lengths import Lengths, fitted
@@ -45,12 +42,13 @@ def _check_encoding(name: str) -> str:
     return name
 
 
-class Timed(Corpus):
-    """An utterance is a caption, or a run of words between pauses; a recording without a transcript is one utterance without text."""
+class Timed(Beside):
+    """An utterance is a caption, or a run of words between pauses; a recording without a transcript is one utterance without text.
+
+    The id is the path of the recording and both times, in milliseconds; they come in the order of names, then of times.
+    """
 
     layout: Literal["timed"] = "timed"
-    audio: str = Field("", description="folder of the sound files, relative to the root")
-    transcripts: str | None = Field(None, description="parallel folder of the transcripts (default: beside the sound)")
     formats: tuple[TextFormat, ...] = Field(
         ("textgrid", "ctm", "vtt", "srt"),
         min_length=1,
@@ -81,30 +79,20 @@ class Timed(Corpus):
             raise ValueError(f"max_seconds = {self.max_seconds:g} is under twice min_seconds = {self.min_seconds:g}")
         return self
 
-    def utterances(self, files: Store) -> Iterator[Utterance]:
-        """Recording by recording, in the order of names, then of times. The id is the path of the recording and both times, in milliseconds.
+    def recorded(self, files: Store, place: Place) -> Iterator[Utterance]:
+        speaker = pattern_reader(self.speaker_pattern)
+        for stem, name in place.audio:
+            ref = audio_ref(place.folder, name)
+            recording = _Recording(join(place.below, stem), ref, speaker(ref.path), self.language)
+            beside = _beside(recording.stem, place.names, self.language)
+            yield from self._recording(files, recording, place.notes, beside)
 
-        A transcript without sound follows its folder. Raises :class:`CorpusError` where there is no sound file.
-        """
-        return at_least_one(self._listed(files), files)
-
-    def _listed(self, files: Store) -> Iterator[Utterance]:
-        speaker, top = pattern_reader(self.speaker_pattern), self.audio.strip("/")
-        notes_top = top if self.transcripts is None else self.transcripts.strip("/")
-        for folder, names in folders(files, top):
-            below = folder[len(top) :].strip("/")
-            notes_at = "/".join(part for part in (notes_top, below) if part)
-            notes = names if notes_at == folder else files.list(notes_at)
-            audio = stems(names)
-            for stem, name in audio:
-                ref = audio_ref(folder, name)
-                recording = _Recording(join(below, stem), ref, speaker(ref.path), self.language)
-                yield from self._recording(files, recording, notes_at, _beside(recording.stem, notes, self.language))
-            if notes_top == top:
-                yield from self._orphans(folder, notes, audio)
-        for folder, names in folders(files, notes_top) if notes_top != top else ():
-            below = folder[len(notes_top) :].strip("/")
-            yield from self._orphans(folder, names, stems(files.list("/".join(p for p in (top, below) if p))))
+    def unheard(self, files: Store, place: Place) -> Iterator[Utterance]:
+        for note in place.names:
+            stem, dot, suffix = note.rpartition(".")
+            if dot and suffix.lower() in READERS and not any(stem == h or _language(stem, h) for h in place.heard):
+                path = join(place.notes, note)
+                yield legible(missing_audio(path, None, path))
 
     def _recording(
         self, files: Store, recording: _Recording, folder: str, beside: dict[str, list[str]]
@@ -139,14 +127,6 @@ class Timed(Corpus):
             )
         name = join(folder, names[0])
         return READERS[kind](_text(files, name, self.encoding), name, recording.stem)
-
-    def _orphans(self, folder: str, notes: list[str], audio: list[tuple[str, str]]) -> Iterator[Utterance]:
-        """Transcripts that are of none of the recordings ``audio``."""
-        heard = [name.rsplit(".", 1)[0] for _, name in audio]
-        for note in notes:
-            stem, dot, suffix = note.rpartition(".")
-            if dot and suffix.lower() in READERS and not any(stem == h or _language(stem, h) for h in heard):
-                yield legible(missing_audio(join(folder, note), None, join(folder, note)))
 
 
 @dataclass(frozen=True)
