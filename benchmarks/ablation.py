@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="*", choices=("ar", "mtp"), default=("ar", "mtp"))
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
-    console = Console()
+    console = Console(width=max(160, Console().width))
     data, out, judged = os.path.abspath(asked.data), Path(asked.out).absolute(), tuple(asked.judged)
     chosen = chosen_of(asked.only, asked.without)
     layouts = sorted({arm.layout for arm in chosen})
