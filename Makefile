@@ -62,6 +62,7 @@ check: install ## Lint, types, and the floors of the house
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright
+	@told=$$($(BIN)/python -m pytest --collect-only -qqq 2>&1) || { echo "$$told"; exit 1; }
 
 format: install ## Format the code
 	$(BIN)/ruff format .

@@ -23,11 +23,11 @@ from manifests.shards import npy
 from manifests.shards.reader import Shard
 from manifests.shards.writer import pack
 from manifests.storage import Store
-from pipelines import verify_masks
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.stages.s70_mask import MaskError, MaskJob, Tally, draw_masks, forget_outdated, tally_of
 from pipelines.stages.s90_dataset import Unbalanced, describe_masks
+from pipelines.verify import masks as verify_masks
 from pipelines.verify.verify import Verdict, verify
 from tests.pipelines.finished import FOLDERS, SETS, do_units, make_dataset
 from tests.small_corpus import write_corpus
