@@ -38,6 +38,10 @@ class _NoNode(ConnectionError):
     """This machine is no node of any Ray cluster."""
 
 
+# Else the driver waits for Ray's first workers, and for ever where one of them dies as it starts (ray-project/ray#40131).
+WITHOUT_WAITING = {"prestart_worker_first_driver": False}
+
+
 @dataclass
 class Cluster:
     """Ray as this run uses it. Workers are given one thread each: more workers, not more threads, and one thread setting."""
@@ -58,9 +62,6 @@ class Cluster:
         os.environ.setdefault(
             "RAY_ENABLE_AUTO_CONNECT", "0"
         )  # else Ray starts some cluster where a call finds that its own is gone
-        os.environ.setdefault(
-            "RAY_prestart_worker_first_driver", "0"
-        )  # else the driver waits for Ray's first workers, and for ever where one of them dies as it starts (ray-project/ray#40131)
         import ray
 
         if ray.is_initialized():
@@ -91,7 +92,7 @@ class Cluster:
         workers = self.settings.workers or os.cpu_count() or 1
         cpus = max(1, round(workers * self.settings.cpus_per_worker))
         # Without an address Ray would join whatever cluster was last started on this machine, be it there or not.
-        return {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "_system_config": WITHOUT_WAITING}
 
     def _environment(self) -> dict[str, Any]:
         """What workers find around them: variables and, where it is to be shipped, this code before any that is installed there."""
