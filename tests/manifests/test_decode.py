@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from manifests.audio.decode import Decoded, DecodeLimits, Span, decode
 from manifests.audio.probe import Unreadable
 from tests.manifests.sounds import LIMITS, SOUNDFILE, correlation, encode, encode_av, voice
+from tests.memory import peak_of
 
 STEREO_CT = np.stack([voice(2.0), voice(2.0, seed=1)])
 EXACT = [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("flac", "PCM_24")]
@@ -216,12 +217,7 @@ def test_hours_of_silence_under_a_limit_of_a_minute_cost_a_minute_of_memory(
     if liar:  # STREAMINFO: it says three seconds
         data = data[:21] + bytes([data[21] & 0xF0]) + (48_000).to_bytes(4, "big") + data[26:]
     limits = DecodeLimits(60, 1e9) if not liar else DecodeLimits(1e9, 60 * 16_000 * 4)
-    tracemalloc.start()
-    try:
-        error = refused(data, limits)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    error, peak = peak_of(lambda: refused(data, limits))
     assert error.reason == "too_long"
     assert "60 s" in error.message
     assert peak < 3 * 60 * 16_000 * 4
@@ -231,14 +227,8 @@ def test_a_header_that_promises_hours_takes_no_memory_for_them() -> None:
     data = encode(voice(1.0))
     lying = data[:40] + (0x7FF00000).to_bytes(4, "little") + data[44:]
     assert decode(lying, DecodeLimits(1e6, 1e12)).wave_CT.shape[1] == 16_000
-    tracemalloc.start()
-    try:
-        found = decode(
-            encode(voice(1.0))[:40] + (0x70000000).to_bytes(4, "little") + data[44:], DecodeLimits(1e6, 1e12)
-        )
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    longer = data[:40] + (0x70000000).to_bytes(4, "little") + data[44:]
+    found, peak = peak_of(lambda: decode(longer, DecodeLimits(1e6, 1e12)))
     assert found.declared_frames == pytest.approx(0x70000000 // 2, abs=4)
     assert peak < 80 * 2**20
 
@@ -246,16 +236,19 @@ def test_a_header_that_promises_hours_takes_no_memory_for_them() -> None:
 def test_a_file_that_both_libraries_give_up_leaves_no_memory_behind() -> None:
     whole = encode(voice(60.0), kind="flac")
     half = whole[: len(whole) // 2]
+    held: list[int] = []
     gc.disable()
-    tracemalloc.start()
     try:
-        for _ in range(4):
-            assert refused(half).reason == "decode_failed"
-        held = tracemalloc.get_traced_memory()[0]
+        for _ in range(2):  # the less of two counts: a process grows once for reasons of its own
+            tracemalloc.start()
+            for _ in range(4):
+                assert refused(half).reason == "decode_failed"
+            held.append(tracemalloc.get_traced_memory()[0])
+            tracemalloc.stop()
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert held < 2**20
+    assert min(held) < 2**20
 
 
 @settings(max_examples=120, deadline=None)

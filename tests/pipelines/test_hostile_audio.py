@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import resource
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from manifests.audio.probe import Unreadable, probe
 from manifests.settings.clean import CleanSettings
 from pipelines.stages.s40_clean import REASONS, Clean, Dropped, clean
 from tests.corpora import corpora_root, corpus
+from tests.memory import peak_of
 
 LIMITS = DecodeLimits(max_seconds=600, max_bytes=256 * 2**20)
 FOLDERS = ("hostile", "zero_byte_librispeech", "bit_depths", "sonnets_formats", "lhotse_fixtures")
@@ -141,12 +141,7 @@ def test_plain_sound_in_many_formats_is_clean(folder: str) -> None:
 def test_every_end_is_known_and_the_same_for_bytes_and_path_in_bounded_memory(folder: str) -> None:
     for row in rows(folder):
         path = corpus(folder) / row["path"]
-        tracemalloc.start()
-        try:
-            one, two = end_of(path), end_of(path.read_bytes())
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        (one, two), peak = peak_of(lambda path=path: (end_of(path), end_of(path.read_bytes())))
         assert peak < 128 * 2**20, path.name
         if isinstance(one, Clean):
             assert isinstance(two, Clean)

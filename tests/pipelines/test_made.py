@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from manifests.receipt_index import Brief
 from pipelines.engine.contract import Unit
 from pipelines.engine.progress import Events, noted
 from pipelines.made import Made
+from tests.memory import peak_of
 
 MANY = 3_000
 
@@ -56,11 +56,7 @@ def test_nothing_of_a_single_receipt_is_kept() -> None:
     units, one = [Unit(k, 2, 10.0) for k in range(MANY)], brief(0, seconds=1.0)
 
     def peak(count: int) -> int:
-        tracemalloc.start()
-        Made.of((replace(one, unit=k, ends={**one.ends}) for k in range(count)), units)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
+        return peak_of(lambda: Made.of((replace(one, unit=k, ends={**one.ends}) for k in range(count)), units))[1]
 
     assert peak(MANY) < 2 * peak(20)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +11,7 @@ from manifests.storage import Store
 from manifests.utterance import AudioRef, Header, Utterance, from_cut, to_cut
 from pipelines.stages.buckets import Bounds
 from pipelines.stages.s30_plan import batches, planned, read_plan, unit_cuts, write_plan
+from tests.memory import peak_of
 from tests.pipelines import plan_in_memory
 
 IDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=6)
@@ -163,11 +161,6 @@ def test_a_plan_holds_a_small_part_of_its_manifest_at_a_time() -> None:
         return sum(len(data) for _, data in planned(lines, PlanSettings(unit_seconds=300), Bounds(40_000, 6)))
 
     many = 8_000
-    bytes_of_plan(100)  # what is loaded once is not what a plan holds
-    gc.collect()
-    tracemalloc.start()
-    whole = bytes_of_plan(many)
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    whole, held = peak_of(lambda: bytes_of_plan(many))
     assert whole > many * 600
     assert held < whole / 2, f"{held} of {whole} bytes were held"
