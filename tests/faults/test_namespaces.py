@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import boto3
+import psutil
 import pytest
 
 from manifests.receipt import Receipt
@@ -79,14 +80,26 @@ class Lan:
 
     @contextmanager
     def cut_off(self, process: str) -> Iterator[str]:
-        """Without a node where such a process runs; its name. The head is none."""
+        """Without a node where such a process runs, which is there anew afterwards; its name. The head is none."""
         running = {host: self.net.processes(host).values() for host in ("one", "two")}
         host = next(host for host, lines in running.items() if any(line.startswith(process) for line in lines))
-        self.net.cut(host)
-        try:
+        with self.restored(host):
+            self.net.cut(host)
             yield host
+
+    def worker(self, host: str) -> psutil.Process | None:
+        """The worker of a stage on a node, once there is one."""
+        found = (one for one, line in self.net.processes(host).items() if line.startswith("ray::_Actor"))
+        return next(map(psutil.Process, found), None)
+
+    @contextmanager
+    def restored(self, host: str) -> Iterator[None]:
+        """Whatever becomes of a node, or of the test: the next one finds it anew."""
+        try:
+            yield
         finally:
             self.net.mend(host)
+            self.cluster.again(host)
 
     def given_up(self) -> None:
         """Wait until the head takes a node for dead."""
@@ -166,6 +179,25 @@ def balanced(out: Path, undisturbed: dict[str, bytes]) -> None:
     assert units == list(range(len(units))), "a unit is there twice, or not at all"
 
 
+@contextmanager
+def both_at_work(lan: Lan, process: subprocess.Popen[str], done: Callable[[], Sized]) -> Iterator[None]:
+    """Both nodes have a worker, "one" has made a unit at least, and has more: however late either comes, neither does it all."""
+    held: dict[str, psutil.Process] = {}
+
+    def here() -> bool:
+        for host in {"one", "two"} - held.keys():
+            if worker := lan.worker(host):
+                worker.suspend()
+                held[host] = worker
+        return len(held) == 2
+
+    until(here, process)
+    held["one"].resume()
+    until(lambda: len(done()) >= 1, process)
+    yield
+    held["two"].resume()
+
+
 # One worker on each of two nodes; a unit that is blamed once would be searched, and the search seen.
 EARS = {"run.stages.tokens": "{workers: 2, resources: {ear: 1}}", "run.attempts": 1}
 
@@ -174,22 +206,14 @@ def test_nodes_that_have_neither_code_nor_data_get_both_by_the_network_and_one_t
     lan: Lan, corpus: Path, undisturbed: dict[str, bytes], desk: Path, tmp_path: Path
 ) -> None:
     """What it had leased is done elsewhere, while it waits for a store that it cannot reach; then it is back, in a run that gave it up."""
-    with lan.net.inside(SWITCH):
+    with lan.net.inside(SWITCH), lan.restored("one"):
         root = upload(lan.port, corpus, "corpus", lan.net.address(SWITCH))
         process = lan.start(root, f"s3://{BUCKET}/out", desk, **EARS)
-        until(
-            lambda: (
-                len({json.loads(data)["made"]["node"] for data in lan.stored("out/tokens", "/receipts/").values()}) == 2
-            ),
-            process,
-        )
-        lan.net.cut("one")
-        try:
-            lan.given_up()
-            lan.net.mend("one")
-            code, output = finish(process)
-        finally:
-            lan.net.mend("one")
+        with both_at_work(lan, process, lambda: lan.stored("out/tokens", "/receipts/")):
+            lan.net.cut("one")
+        lan.given_up()
+        lan.net.mend("one")
+        code, output = finish(process)
         assert code == 0, output
         found = lan.fetched("out", tmp_path / "out")
     balanced(found, undisturbed)
@@ -197,7 +221,6 @@ def test_nodes_that_have_neither_code_nor_data_get_both_by_the_network_and_one_t
     assert 1 <= len(again) <= 2, (
         "what ran on the node that was cut off, and what waited there, is done once more elsewhere"
     )
-    lan.cluster.again("one")
 
 
 def test_a_machine_that_is_no_node_is_told_so_in_one_line_and_may_come_as_a_client(
@@ -246,7 +269,6 @@ def test_a_node_out_of_reach_may_go_on_writing_and_the_run_waits_for_the_next_th
     out = tmp_path / "out"
     process = lan.start(corpus, out, desk, **{**EARS, "run.stages.tokens": "{workers: 1, resources: {ear: 1}}"})
     until(lambda: len(made_on(out)) >= 1, process)
-    with lan.cut_off("ray::_Actor") as host:
+    with lan.cut_off("ray::_Actor"):
         lan.given_up()
-    lan.cluster.again(host)
     ends_well(process, out, undisturbed)
