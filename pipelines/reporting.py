@@ -20,6 +20,7 @@ from pipelines.report.example import Example
 from pipelines.report.page import write_report
 from pipelines.report.survey import choose_examples
 from pipelines.stages.judging import reasons
+from pipelines.stages.order import OF_UNITS
 from pipelines.verify.subject import Subject
 
 
@@ -44,11 +45,7 @@ def make_report(root: str, console: Console) -> str:
 
 
 def _receipts(subject: Subject) -> Iterator[Receipt]:
-    of_units = [
-        stage
-        for stage in ("copies", "transcripts", "tokens", "features", "masks", "teach")
-        if stage in subject.description["folders"]
-    ]
+    of_units = [stage for stage in OF_UNITS if stage in subject.description["folders"]]
     return chain(receipts(subject.store("fit"), 1), *(receipts(subject.store(s), len(subject.units)) for s in of_units))
 
 

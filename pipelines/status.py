@@ -21,6 +21,7 @@ from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.forecast.compared import NAME, Compared, Stage, compared, kept, table
 from pipelines.made import Made
+from pipelines.stages.order import OF_UNITS, ORDER
 from pipelines.stages.s20_ingest import read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.segments import RECORDINGS
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CUTS = "cuts"
-STAGES = ("segments", "plan", "copies", "transcripts", "fit", "tokens", "features", "masks", "teach")
-SIDES = {  # stages that a recipe may ask for, by the block that does; after the fit those that read tokens
-    "copies": "copies", "transcripts": "transcribe", "features": "features", "masks": "mask", "teach": "teach",
-}  # fmt: skip
+ASKED = {stage.name: stage.asked for stage in ORDER if stage.units and stage.asked}
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,9 @@ class Look:
             if self.out.exists("dataset.json"):
                 self.faults.append(f"dataset.json: {error}")
         names = self.out.list()
-        candidates = {s: [n for n in names if n.startswith(f"{s}-")] for s in STAGES if s not in named}
+        candidates = {
+            s: [n for n in names if n.startswith(f"{s}-")] for s in (stage.name for stage in ORDER) if s not in named
+        }
         newest = {
             s: found[0] if len(found) == 1 else max(found, key=self._newest) for s, found in candidates.items() if found
         }
@@ -207,7 +207,7 @@ def status(root: str) -> Status:
     look = Look(Store(root), [])
     folders = look.folders()
     units = look.plan(folders.get("plan"))
-    made = {stage: look.units_made(folders.get(stage), units or ()) for stage in ("tokens", *SIDES) if stage in folders}
+    made = {stage: look.units_made(folders.get(stage), units or ()) for stage in OF_UNITS if stage in folders}
     ingested, recordings, fit = look.has_cuts(), _segments(look, folders), _fit(look, folders.get("fit"))
     of_units = _OfUnits(look, folders, units or (), made)
     stages = (
@@ -248,11 +248,11 @@ class _OfUnits:
 
     def asked(self, stage: str, before: bool = False) -> list[StageStatus]:
         """A stage that the recipe may ask for; ``before`` any run."""
-        return [self.row(stage)] if self.look.wants(stage, SIDES[stage], self.folders, before) else []
+        return [self.row(stage)] if self.look.wants(stage, ASKED[stage], self.folders, before) else []
 
 
 def _timed(made: Mapping[str, Made], units: tuple[Unit, ...]) -> list[Stage]:
-    return [Stage(stage, made.get(stage, Made()), len(units)) for stage in ("tokens", *SIDES)]
+    return [Stage(stage, made.get(stage, Made()), len(units)) for stage in OF_UNITS]
 
 
 def _cut_up(recordings: Recordings | None) -> list[Stage]:

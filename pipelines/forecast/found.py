@@ -24,8 +24,9 @@ from pipelines.forecast.left import LOOK, left_of_tokens
 from pipelines.forecast.measured import Linear, Measurement, Piece, pieces_of
 from pipelines.forecast.optional import SOME, with_marking
 from pipelines.forecast.probe import Probe
-from pipelines.forecast.stages import FOLDED, Stage
+from pipelines.forecast.stages import Stage
 from pipelines.forecast.units import cpus_of
+from pipelines.stages.order import SHARDS
 from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.segments import RECORDINGS, recordings_of
 from pipelines.status import Look
@@ -144,7 +145,7 @@ class Found:
         return Measurement("teacher", "receipts", alone=Linear(fixed=max(took)))
 
     def dataset(self) -> Measurement:
-        stages = [stage for stage in FOLDED if stage in self.folders]
+        stages = [stage for stage in SHARDS if stage in self.folders]
         _, took = timed(lambda: [self.look.units_made(self.folders[stage], self.units) for stage in stages])
         return Measurement("dataset", "receipts", before=Linear(unit=took / len(self.units)))
 

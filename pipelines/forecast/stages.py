@@ -17,11 +17,9 @@ from pipelines.forecast.predict import Shared
 from pipelines.forecast.probe import Probe
 from pipelines.forecast.units import SIDE, of_units
 from pipelines.stages import listeners
+from pipelines.stages.order import SHARDS
 from pipelines.stages.s50_fit import FitJob
 from pipelines.stages.s60_tokenize import TokenizeJob
-
-FOLDED = ("transcripts", "tokens", "features", "masks", "teach")  # whose receipts make ``dataset.json``
-
 
 Before = Mapping[str, Measurement]
 """The stages before one, by name."""
@@ -159,7 +157,7 @@ def _teach(probe: Probe) -> Measurement:
 
 def _dataset(probe: Probe) -> Measurement:
     """Reading all receipts of every stage that it tells of, one after the other."""
-    made = [name for name in FOLDED if name in probe.folders]
+    made = [name for name in SHARDS if name in probe.folders]
     count = len(probe.done)
     if not made or not count:
         return Measurement("dataset", "known", before=Linear(unit=SIDE * driver.looking(probe.store)))

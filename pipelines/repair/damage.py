@@ -15,6 +15,7 @@ from manifests.receipt import FOLDER, receipt_name, shard_stem
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 from pipelines.repair.records import Records
+from pipelines.stages.order import SHARDS
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import unit_name
@@ -31,13 +32,6 @@ from pipelines.verify.subject import Subject
 from pipelines.verify.verify import verify
 
 INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")
-SHARDS = (
-    "transcripts",
-    "tokens",
-    "features",
-    "masks",
-    "teach",
-)  # each depends on those before it, but for features: nothing does on them
 CUTS = "cuts"
 UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
 
@@ -222,6 +216,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
         what.setdefault((stage, unit), []).append(f"{name}{key}: {fault.what}")
     for stage, unit in list(what):
         if stage in SHARDS and unit is not None:
+            # a unit's shards depend on those of the stages before; nothing depends on features
             for later in () if stage == "features" else SHARDS[SHARDS.index(stage) + 1 :]:
                 if later in records.folders:
                     what.setdefault((later, unit), [])

@@ -24,14 +24,13 @@ from pipelines.folders import (
     tokens_folder,
     transcripts_folder,
 )
+from pipelines.stages.order import SHARDS
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
 from pipelines.verify.findings import Findings
 from pipelines.verify.inputs import GZIP_HEAD, check_description, manifest_digest
 from pipelines.verify.subject import Subject
 from pipelines.workspace import Workspace
-
-SIDE = ("masks", "teach")
 
 
 class RepairError(RuntimeError):
@@ -184,7 +183,7 @@ def _promised(subject: Subject | None) -> dict[str, str]:
     promised: dict[str, str] = {}
     if subject is None:
         return promised
-    for stage in ("transcripts", "tokens", "features", *SIDE):
+    for stage in SHARDS:
         part: Mapping[str, Any] = subject.description.get(stage) or {}
         for unit, entry in enumerate(part.get("shards", ())):
             stem = f"{subject.folder(stage)}/{shard_stem(unit)}"

@@ -18,9 +18,10 @@ from manifests.recipe import Recipe
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.data import DataRun, opened
-from pipelines.repair.damage import SHARDS, Damage, Part, find_damage
+from pipelines.repair.damage import Damage, Part, find_damage
 from pipelines.repair.records import Records, RepairError, read_records
 from pipelines.stages import s20_ingest
+from pipelines.stages.order import SHARDS
 from pipelines.verify.findings import Progress, Verdict
 from pipelines.verify.verify import verify
 

@@ -9,7 +9,10 @@ from rich.console import Console
 
 from manifests.dataset import Dataset
 from manifests.recipe import Recipe, parse
+from manifests.storage import Store
 from pipelines.data import Result, opened
+from pipelines.stages.order import ORDER
+from pipelines.stages.s30_plan import read_plan
 from pipelines.verify.verify import verify
 from tests.corpora import corpus
 from tests.small_corpus import fingerprints
@@ -50,6 +53,20 @@ def test_every_piece_ends_somewhere_and_what_is_written_was_heard(finished: Path
         assert sample.meta["heard"]["is_text"]
         assert sample.meta["scores"]["snr_db"] > 0
         assert sample.meta["duration"] >= 1.5
+
+
+def test_stages_run_in_the_order_that_others_are_told_and_leave_what_they_are_said_to(finished: Path) -> None:
+    description = Dataset.open(str(finished)).description
+    folders, units = description["folders"], len(read_plan(Store(str(finished)).sub(description["folders"]["plan"])))
+    there = [stage for stage in ORDER if stage.name in folders]
+    assert {stage.name for stage in there} >= {"segments", "plan", "copies", "transcripts", "fit", "tokens"}
+    begun = [min(path.stat().st_mtime_ns for path in (finished / folders[s.name]).rglob("*.*")) for s in there]
+    assert begun == sorted(begun)
+    for stage in there:
+        found = finished / folders[stage.name]
+        if stage.units:
+            assert len(list(found.glob("receipts/*.json"))) == units, stage.name
+        assert len(list(found.glob("*.tar"))) == (units if stage.shards else 0), stage.name
 
 
 def test_it_verifies_and_a_rerun_has_nothing_to_do(finished: Path) -> None:
