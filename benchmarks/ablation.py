@@ -1,16 +1,15 @@
 """The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM's ablations).
 
     python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...] [--without PART ...]
-    python benchmarks/ablation.py DATASET -o runs/ablation-demo --base demo
+    python benchmarks/ablation.py DATASET -o runs/ablation-demo --base demo --known docs/ablation.jsonl
 
 All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2), or a talker by
 a recipe, which has seen all that decoding goes through.
 Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
 given as many steps as fit the time of the teacher's (``same time``; seconds of the one processor that a run has, so that other programs do not matter). Every arm
 is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. Next-frame and multi-token talkers are
-trained once, by recipes of their own. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is.
-
-Rates are means over seeds, with 95 % intervals by resampling sentences and seeds. Differences are paired: the same sentences and seeds, the same resampling.
+trained once, by recipes of their own. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is
+(benchmarks/ablation_told.py). ``outcomes.jsonl`` holds all that the table is made of; such a file kept from elsewhere (``--known``) counts as if it had been done here.
 """
 
 from __future__ import annotations
@@ -27,58 +26,18 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.ablation_told import BASELINES, STEPS, publish, rates, seconds_a_step, shown_rates
+from benchmarks.ablation_arms import Arm, arms, chosen_of, needed
+from benchmarks.ablation_outcomes import ALONE, BASELINES, Outcome, is_judged, merged, outcomes_of, read, write
+from benchmarks.ablation_page import page
+from benchmarks.ablation_told import STEPS, chart, shown_rates, told
 
-TEACHES_IN, TAU, ALPHA = 4, 2.0, 0.7  # the paper's
 LEARNING_RATE = 0.001
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to go on. ``alpha`` is the weight of the teacher's word, None where nobody teaches; ``like`` an arm whose time it is given.
-
-    ``pulls`` multiplies the teacher's word by tau squared, which the paper does not say: without it, it hardly pulls (benchmarks/pull.py).
-    """
-
-    name: str
-    layout: str
-    masks: str
-    alpha: float | None = None
-    like: str | None = None
-    pulls: bool = False
-
-    @property
-    def folder(self) -> str:
-        return self.name.replace(", ", "-").replace(" ", "-").replace(".", "")
-
-    def stage(self, steps: int) -> dict[str, Any]:
-        stage: dict[str, Any] = {"name": "arm", "layout": self.layout, "masks": self.masks, "steps": steps}
-        if self.alpha is None:
-            return stage
-        taught = {"alpha": self.alpha, "tau": TAU, "tau_squared": self.pulls, "iterations": TEACHES_IN}
-        return {**stage, "loss": "distillation", "distillation": taught}
-
-
-def arms() -> tuple[Arm, ...]:
-    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too, and the demo's masks."""
-    found = []
-    for layout, short in (("two_stream", "two"), ("single_stream", "one")):
-        for masks in ("bernoulli", "hierarchical"):
-            taught = Arm(f"{short}, {masks}, ISD", layout, masks, ALPHA)
-            found += [Arm(f"{short}, {masks}", layout, masks), taught]
-            found.append(Arm(f"{short}, {masks}, same time", layout, masks, like=taught.name))
-    pulling = [
-        Arm(f"two, {m}, ISD tau squared", "two_stream", m, ALPHA, pulls=True)
-        for m in ("bernoulli", "hierarchical", "decoding")
-    ]
-    weights = [Arm(f"two, hierarchical, ISD alpha {a}", "two_stream", "hierarchical", a) for a in (0.5, 0.9)]
-    return (*found, *pulling, *weights, Arm("two, decoding", "two_stream", "decoding"))
 
 
 @dataclass(frozen=True)
@@ -91,8 +50,8 @@ class Desk:
     steps: int
     sentences: int
     judged: tuple[int, ...]
-    processes: int
     console: Console
+    known: tuple[Outcome, ...] = field(default=(), repr=False)
 
     def call(self, said: Path, *command: str) -> None:
         """One `speechmill` command in a process of one thread. Raises CalledProcessError, with what it said."""
@@ -120,13 +79,13 @@ class Desk:
     def base_of(self, layout: str) -> Path:
         return self.out / (f"base-{layout}" if self.by_steps else "base")
 
-    def make_base(self, layout: str) -> None:
+    def make_base(self, layout: str, processes: int) -> None:
         run = self.base_of(layout)
         if self.by_steps:
             stage = {"name": "base", "layout": layout, "masks": "bernoulli", "copies": 2, "steps": int(self.base)}
             self.train(run, "teacher", 0, stage)
         else:
-            self.by_recipe(self.base, run, self.processes)
+            self.by_recipe(self.base, run, processes)
         self.judge(run)
 
     def make_baseline(self, kind: str) -> None:
@@ -140,7 +99,7 @@ class Desk:
         self.call(said, "train", recipe, self.data, "-o", str(run), "--processes", str(processes))
 
     def judge(self, run: Path) -> None:
-        if (run / "eval" / "eval.json").exists():
+        if is_judged(run):
             return
         self._lend_ears(run)
         steps = ",".join(map(str, self.judged))
@@ -159,40 +118,85 @@ class Desk:
         return self.out / arm.folder / f"seed-{seed}"
 
     def carry_out(self, arm: Arm, seed: int) -> None:
-        """Train and judge one arm with one seed."""
+        """Train and judge one arm with one seed, unless what came of it is known."""
+        if self.knows(arm.name, seed):
+            return
         run, steps = self.run_of(arm, seed), self.steps
         if arm.like is not None:
             taught, plain = needed(arm)
-            steps = round(steps * seconds_a_step(self.run_of(taught, 0)) / seconds_a_step(self.run_of(plain, 0)))
+            steps = round(steps * self.seconds_a_step(taught) / self.seconds_a_step(plain))
         self.train(run, str(self.base_of(arm.layout)), seed, arm.stage(steps))
         self.judge(run)
         self.console.print(
-            f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(rates(arm.name, [run]))}", soft_wrap=True
+            f"{arm.name}, seed {seed}: {steps} steps, {shown_rates(self.come_of(arm, seed))}", soft_wrap=True
         )
 
+    def knows(self, name: str, seed: int = 0) -> bool:
+        """Whether it was judged elsewhere at all steps that are asked for; next-frame decoders at theirs."""
+        wanted = {ALONE} if name in BASELINES else set(self.judged)
+        return wanted <= {one.steps for one in self.known if (one.arm, one.seed) == (name, seed)}
 
-def needed(arm: Arm) -> tuple[Arm, Arm]:
-    """Of an arm at another's time: that other one, and itself at equal steps."""
-    taught = next(a for a in arms() if a.name == arm.like)
-    return taught, replace(arm, name=arm.name.removesuffix(", same time"), like=None)
+    def come_of(self, arm: Arm, seed: int) -> list[Outcome]:
+        """What came of it here, or else elsewhere; nothing where it is not done."""
+        run = self.run_of(arm, seed)
+        if is_judged(run):
+            return outcomes_of(run, arm.name, seed, self.origin(arm.layout))
+        return [one for one in self.known if (one.arm, one.seed) == (arm.name, seed)]
+
+    def seconds_a_step(self, arm: Arm) -> float:
+        return self.come_of(arm, 0)[0].seconds_a_step
+
+    def origin(self, layout: str) -> str:
+        """The hash of the weights that arms start from."""
+        from training.checkpoint import find
+        from training.loading import weights_hash
+
+        return weights_hash(find(str(self.base_of(layout))))[:12]
 
 
-def chosen_of(parts: Sequence[str] | None, without: Sequence[str]) -> list[Arm]:
-    """All arms, or those with one of ``parts`` in their name, and none of ``without``, and what these need."""
-    asked = [a for a in arms() if not parts or any(part in a.name for part in parts)]
-    wanted = [a for a in asked if not any(part in a.name for part in without)]
-    names = {a.name for w in wanted for a in ((w,) if w.like is None else (w, *needed(w)))}
-    return [a for a in arms() if a.name in names]
+def names_of(kind: str) -> list[str]:
+    """Rows of the table that a next-frame (``ar``) or multi-token (``mtp``) talker has."""
+    return [name for name in BASELINES if name.lower().startswith(kind)]
 
 
-def finished(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[str, list[Path]]:
-    """Runs that were judged, by what they are."""
-    runs = {name: [desk.out / name.partition(",")[0].lower()] for name in BASELINES}
-    bases = {desk.base_of(layout) for layout in {a.layout for a in chosen}}
-    runs |= {base.name.replace("-", ", "): [base] for base in sorted(bases)}
-    runs |= {arm.name: [desk.run_of(arm, seed) for seed in range(seeds)] for arm in chosen}
-    there = {name: [run for run in some if (run / "eval" / "eval.json").exists()] for name, some in runs.items()}
-    return {name: some for name, some in there.items() if some}
+def judged_here(desk: Desk, chosen: Sequence[Arm], seeds: int) -> list[tuple[str, int, Path, str]]:
+    """(name, seed, run, layout) of what was trained and judged here, in the order of the table."""
+    layouts = {desk.base_of(a.layout): a.layout for a in chosen}
+    first = next(iter(layouts.values()))
+    runs = [(name, 0, desk.out / kind, first) for kind in ("ar", "mtp") for name in names_of(kind)]
+    runs += [(base.name.replace("-", ", "), 0, base, layout) for base, layout in sorted(layouts.items())]
+    runs += [(arm.name, seed, desk.run_of(arm, seed), arm.layout) for arm in chosen for seed in range(seeds)]
+    return [one for one in runs if is_judged(one[2])]
+
+
+def bases_of(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[Path, str]:
+    """What has to be there for what is not known, and the layout it is for."""
+    missing = [a for a in chosen if not all(desk.knows(a.name, seed) for seed in range(seeds))]
+    return {desk.base_of(layout): layout for layout in sorted({a.layout for a in missing})}
+
+
+def ordered(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Next-frame decoders, what arms start from, arms."""
+    names = [*BASELINES, *(a.name for a in arms())]
+    place = {name: k for k, name in enumerate(names)}
+    return sorted(outcomes, key=lambda o: (place.get(o.arm, len(BASELINES) - 0.5), o.arm, o.seed, o.steps))
+
+
+def publish(desk: Desk, here: Sequence[tuple[str, int, Path, str]]) -> None:
+    """Print the tables and the claims, and write them with what they are made of, a chart, and a page to hear what was judged here."""
+    mine = [one for name, seed, run, layout in here for one in outcomes_of(run, name, seed, desk.origin(layout))]
+    outcomes = ordered(merged(desk.known, mine))
+    write(desk.out / "outcomes.jsonl", outcomes)
+    text = told(outcomes)
+    (desk.out / "table.md").write_text(text)
+    (desk.out / "chart.svg").write_text(chart(outcomes))
+    heard: dict[Path, str] = {}  # of each arm the first seed
+    for name, _, run, _ in here:
+        if name not in heard.values():
+            heard.setdefault(run, name)
+    if heard:
+        (desk.out / "index.html").write_bytes(page(desk.data, heard, desk.console))
+    desk.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def main() -> None:
@@ -207,23 +211,28 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="PART", help="arms with one of these in their name")
     parser.add_argument("--without", nargs="+", metavar="PART", default=(), help="none with one of these in its name")
     parser.add_argument("--baselines", nargs="*", choices=("ar", "mtp"), default=("ar", "mtp"))
+    parser.add_argument(
+        "--known", type=Path, metavar="FILE", help="outcomes.jsonl of an earlier ablation from such a base"
+    )
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console(width=max(160, Console().width))
     data, out, judged = os.path.abspath(asked.data), Path(asked.out).absolute(), tuple(asked.judged)
     chosen = chosen_of(asked.only, asked.without)
-    layouts = sorted({arm.layout for arm in chosen})
-    alone = max(asked.at_once // len(layouts), 1)
-    desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, alone, console)
+    known = tuple(read(asked.known)) if asked.known else ()
+    desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, console, known)
+    bases = bases_of(desk, chosen, asked.seeds)
+    baselines = [kind for kind in asked.baselines if not all(map(desk.knows, names_of(kind)))]
     with ThreadPoolExecutor(asked.at_once) as pool:
-        list(pool.map(desk.make_base, {desk.base_of(layout): layout for layout in layouts}.values()))
-        baselines = [pool.submit(desk.make_baseline, kind) for kind in asked.baselines]
+        alone = max(asked.at_once // max(len(bases), 1), 1)
+        list(pool.map(partial(desk.make_base, processes=alone), bases.values()))
+        waited = [pool.submit(desk.make_baseline, kind) for kind in baselines]
         for seed in range(asked.seeds):  # a seed is whole before the next one begins
             for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
                 list(pool.map(partial(desk.carry_out, seed=seed), part))
-            for one in baselines if seed == 0 else ():
+            for one in waited if seed == 0 else ():
                 one.result()
-            publish(out, data, finished(desk, chosen, asked.seeds), console)
+            publish(desk, judged_here(desk, chosen, asked.seeds))
 
 
 if __name__ == "__main__":

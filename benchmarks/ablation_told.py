@@ -1,76 +1,48 @@
-"""What an ablation has found (benchmarks/ablation.py): rates with intervals, the paper's claims held against them, a table, a chart, a page to hear.
+"""What an ablation has found (benchmarks/ablation.py): rates with intervals, the paper's claims held against them, a table, a chart.
+
+    python benchmarks/ablation_told.py docs/ablation.jsonl --page docs/ablation.md --chart docs/ablation.svg
+
+tells of outcomes that were kept. Rates are means over seeds, with 95 % intervals by resampling sentences and seeds. Differences are paired: the same
+sentences and seeds, the same resampling.
 
 Legend: N sentences, R resamplings and before them the whole, S seeds.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its tokenize.py would hide Python's own
+
+import argparse
+import io
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-if TYPE_CHECKING:
-    from pipelines.evaluation.evaluate import Evaluation
-    from pipelines.evaluation.rows import Row
+from benchmarks.ablation_outcomes import ALONE, MEASURES, Outcome, merged, read
 
-Figures = dict[str, Any]
-Runs = dict[str, list[Path]]  # of each arm, by its name: one of every seed
 STEPS = (1, 2, 4, 8, 16)
-ALONE = 0  # in place of steps, where a decoder has none
-BASELINES = {
-    "AR": "AR",
-    "MTP, guesses kept": "MTP, unverified",
-    "MTP, guesses tested": "MTP, verified",
-}  # as an evaluation calls them
 RESAMPLES = 2000
 
 
-def logged(run: Path) -> list[Figures]:
-    """What was noted of steps."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
+def by_arm(outcomes: Iterable[Outcome]) -> dict[str, dict[int, list[Outcome]]]:
+    """Of each arm, and each number of steps it was heard at, its seeds in order. Seeds need not all have been heard at all of them."""
+    found: dict[str, dict[int, list[Outcome]]] = {}
+    for one in sorted(outcomes, key=lambda o: (o.steps, o.seed)):
+        found.setdefault(one.arm, {}).setdefault(one.steps, []).append(one)
+    return {arm: found[arm] for arm in dict.fromkeys(o.arm for o in outcomes)}
 
 
-def seconds_a_step(run: Path) -> float:
-    """What a step took of a processor, the median over the run. A run that was resumed counts from nothing again."""
-    steps = logged(run)
-    gone = [(b["processor_seconds"] - a["processor_seconds"], b["step"] - a["step"]) for a, b in pairwise(steps)]
-    return statistics.median(seconds / count for seconds, count in gone if seconds > 0)
-
-
-def row_of(run: Path, steps: int, name: str) -> Figures:
-    """The row of an evaluation: so many steps a block or, without any, the decoder of that name."""
-    rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
-    wanted = BASELINES.get(name)
-    return next(
-        r for r in rows if (r["name"] == wanted if steps == ALONE else (r.get("decoder") or {}).get("steps") == steps)
-    )
-
-
-def errors(run: Path, steps: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(errors, words) of each held-out sentence."""
-    from tokenization.recognisers.score import wer
-
-    heard = row_of(run, steps, name)["heard"]
-    words_N, errors_N = np.array(wer([h["said"] for h in heard], [h["grammar"] for h in heard]).each).T
-    return errors_N, words_N
-
-
-def resampled(runs: Sequence[Path], steps: int, name: str) -> np.ndarray:
-    """The word error rate over runs, one a seed, then of every resampling of sentences and seeds: the same ones for the same numbers of them."""
-    each = [errors(run, steps, name) for run in runs]
-    errors_SN, words_N = np.stack([e for e, _ in each]), each[0][1]
+def resampled(seeds: Sequence[Outcome]) -> np.ndarray:
+    """``rates_R``: the word error rate over seeds, then of every resampling of sentences and seeds: the same ones for the same numbers of them."""
+    errors_SN, words_SN = (np.array([getattr(one, name) for one in seeds]) for name in ("errors", "words"))
     times_RN, times_RS = (drawn(count, seed) for seed, count in enumerate(errors_SN.shape[::-1]))
-    return (times_RN @ errors_SN.T * times_RS).sum(1) / (times_RN @ words_N) / len(runs)
+    return (times_RN @ errors_SN.T * times_RS).sum(1) / (times_RN @ words_SN[0]) / len(seeds)
 
 
 def drawn(count: int, seed: int) -> np.ndarray:
@@ -79,100 +51,134 @@ def drawn(count: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((1, count)), np.random.default_rng(seed).multinomial(count, each_K, RESAMPLES)])
 
 
-def judged(name: str, runs: Sequence[Path]) -> dict[int, list[Path]]:
-    """The runs that were judged at each number of steps: later seeds may have been at fewer."""
-    if name in BASELINES:
-        return {ALONE: list(runs)}
-    found: dict[int, list[Path]] = {}
-    for run in runs:
-        rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
-        for steps in {row["decoder"]["steps"] for row in rows if row["kind"] == "block"}:
-            found.setdefault(steps, []).append(run)
-    return dict(sorted(found.items()))
-
-
-def rates(name: str, runs: Sequence[Path]) -> dict[int, np.ndarray]:
-    return {steps: resampled(some, steps, name) for steps, some in judged(name, runs).items()}
-
-
-def shown(rates_R: np.ndarray) -> str:
+def shown(rates_R: np.ndarray, sign: str = "") -> str:
     """The rate in per cent, with its interval."""
     low, high = np.quantile(rates_R[1:], [0.025, 0.975])
-    return f"{100 * rates_R[0]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * rates_R[0]:{sign}.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def shown_rates(found: dict[int, np.ndarray]) -> str:
-    return ", ".join(f"{100 * rates_R[0]:.1f} % @{steps}" for steps, rates_R in found.items())
+def shown_rates(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(f"{100 * sum(o.errors) / sum(o.words):.1f} % @{o.steps}" for o in outcomes)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, as a difference of two rates that should lie under a limit."""
+    """A difference of two rates that should lie under a limit. A side of several arms is their mean.
+
+    ours, theirs   arms
+    at             steps a block of ours and of theirs
+    factor         the first is to be no more than so many times the second
+    """
 
     says: str
-    ours: tuple[str, int]
-    theirs: tuple[str, int]
-    factor: float = 1.0  # the first is to be no more than so many times the second
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    at: tuple[int, int]
+    factor: float = 1.0
 
-    def verdict(self, found: dict[str, dict[int, np.ndarray]]) -> str | None:
-        """Holds, does not, or cannot be told; None where an arm is missing."""
-        (a, i), (b, j) = self.ours, self.theirs
-        if i not in found.get(a, ()) or j not in found.get(b, ()):
+    def verdict(self, outcomes: Sequence[Outcome]) -> str | None:
+        """Holds, does not, or cannot be told, over the seeds that all arms have; None where an arm is missing."""
+        found = by_arm(outcomes)
+        sides = [
+            [found.get(arm, {}).get(steps, []) for arm in arms]
+            for arms, steps in zip((self.ours, self.theirs), self.at, strict=True)
+        ]
+        seeds = common([arm for side in sides for arm in side])
+        if not seeds:
             return None
-        beyond_R = found[a][i] - self.factor * found[b][j]
+        same_sentences(one for side in sides for arm in side for one in arm)
+        ours_R, theirs_R = (np.mean([resampled(of(arm, seeds)) for arm in side], axis=0) for side in sides)
+        beyond_R = ours_R - self.factor * theirs_R
         low, high = np.quantile(beyond_R[1:], [0.025, 0.975])
         word = "holds" if high < 0 else "does not hold" if low > 0 else "cannot be told"
-        return f"{word}: {shown(found[a][i])} against {shown(found[b][j])}"
+        off = f"{shown(beyond_R, '+')} points" + (f" beyond {self.factor:g} times" if self.factor != 1 else "")
+        return f"{word}: {shown(ours_R)} against {shown(theirs_R)}, {off}" + (
+            f" (seeds {', '.join(map(str, sorted(seeds)))})" if len(seeds) > 1 else " (one seed)"
+        )
 
 
+def common(arms: Sequence[Sequence[Outcome]]) -> set[int]:
+    """The seeds that all of these arms have; those which were made once are there for every seed."""
+    if not all(arms):
+        return set()
+    each = [{one.seed for one in arm} for arm in arms if not arm[0].once]
+    return set.intersection(*each) if each else {0}
+
+
+def of(arm: Sequence[Outcome], seeds: set[int]) -> list[Outcome]:
+    return [one for one in arm if one.once or one.seed in seeds]
+
+
+def same_sentences(outcomes: Iterable[Outcome]) -> None:
+    """Raises ValueError where two of them were judged by other sentences: they cannot be compared."""
+    if len({one.words for one in outcomes}) > 1:
+        raise ValueError("these outcomes are of different sentences: they cannot be compared")
+
+
+HIERARCHICAL, BERNOULLI = "two, hierarchical", "two, bernoulli"
+
+
+def compared(steps: int) -> tuple[Claim, ...]:
+    """What each part of the paper does at so many steps, one by one and over all arms that have it and not."""
+    at = (steps, steps)
+    say = f"{steps} step{'s' * (steps > 1)}"
+    both = (HIERARCHICAL, BERNOULLI)
+    taught, pulled = (tuple(f"{masks}, ISD{more}" for masks in both) for more in ("", " tau squared"))
+    return (
+        Claim(f"{say}: ISD beats cross entropy, hierarchical masks", (taught[0],), (HIERARCHICAL,), at),
+        Claim(f"{say}: the same, Bernoulli masks", (taught[1],), (BERNOULLI,), at),
+        Claim(f"{say}: the same, over both masks", taught, both, at),
+        Claim(f"{say}: the same, times tau squared, over both masks", pulled, both, at),
+        Claim(f"{say}: hierarchical masks beat Bernoulli ones under ISD", (taught[0],), (taught[1],), at),
+        Claim(f"{say}: the same, over all three losses", (HIERARCHICAL, taught[0], pulled[0]), (BERNOULLI, taught[1], pulled[1]), at),
+        Claim(f"{say}: both together beat neither", (taught[0],), (BERNOULLI,), at),
+        Claim(f"{say}: the same, times tau squared", (pulled[0],), (BERNOULLI,), at),
+        Claim(f"{say}: ISD beats cross entropy at equal time, hierarchical masks", (taught[0],), (f"{HIERARCHICAL}, same time",), at),
+        Claim(f"{say}: the same, Bernoulli masks", (taught[1],), (f"{BERNOULLI}, same time",), at),
+        Claim(f"{say}: ISD beats cross entropy in one stream, hierarchical masks", ("one, hierarchical, ISD",), ("one, hierarchical",), at),
+        Claim(f"{say}: two streams beat one, ISD, hierarchical", (taught[0],), ("one, hierarchical, ISD",), at),
+        Claim(f"{say}: alpha 0.7 beats 0.9", (taught[0],), (f"{taught[0]} alpha 0.9",), at),
+        Claim(f"{say}: alpha 0.7 beats 0.5", (taught[0],), (f"{taught[0]} alpha 0.5",), at),
+    )  # fmt: skip
+
+
+ISD = (f"{HIERARCHICAL}, ISD",)
 CLAIMS = (
-    Claim("ISD with hierarchical masks beats cross entropy with them, 1 step, equal steps", ("two, hierarchical, ISD", 1), ("two, hierarchical", 1)),
-    Claim("and if the teacher's word is multiplied by tau squared", ("two, hierarchical, ISD tau squared", 1), ("two, hierarchical", 1)),
-    Claim("ISD at equal time", ("two, hierarchical, ISD", 1), ("two, hierarchical, same time", 1)),
-    Claim("ISD beats cross entropy with Bernoulli masks, 1 step, equal steps", ("two, bernoulli, ISD", 1), ("two, bernoulli", 1)),
-    Claim("hierarchical masks beat Bernoulli ones under ISD, 1 step", ("two, hierarchical, ISD", 1), ("two, bernoulli, ISD", 1)),
-    Claim("the same, 4 steps", ("two, hierarchical, ISD", 4), ("two, bernoulli, ISD", 4)),
-    Claim("without a teacher hierarchical masks are worse than Bernoulli ones, 1 step", ("two, bernoulli", 1), ("two, hierarchical", 1)),
-    Claim("alpha 0.7 beats 0.9, 1 step", ("two, hierarchical, ISD", 1), ("two, hierarchical, ISD alpha 0.9", 1)),
-    Claim("in one stream: ISD with hierarchical masks beats cross entropy with them, 1 step", ("one, hierarchical, ISD", 1), ("one, hierarchical", 1)),
-    Claim("two streams beat one, ISD, hierarchical, 4 steps", ("two, hierarchical, ISD", 4), ("one, hierarchical, ISD", 4)),
-    Claim("after ISD one step has at most 20 % more word errors than sixteen", ("two, hierarchical, ISD", 1), ("two, hierarchical, ISD", 16), 1.2),
-    Claim("after ISD four steps have at most 5 % more word errors than sixteen", ("two, hierarchical, ISD", 4), ("two, hierarchical, ISD", 16), 1.05),
-    Claim("after ISD sixteen steps are better than next-frame decoding", ("two, hierarchical, ISD", 16), ("AR", ALONE)),
+    *compared(1), *compared(4), *compared(16),
+    Claim("without a teacher hierarchical masks are worse than Bernoulli ones, 1 step", (BERNOULLI,), (HIERARCHICAL,), (1, 1)),
+    Claim("after ISD one step has at most 20 % more word errors than sixteen", ISD, ISD, (1, 16), 1.2),
+    Claim("after ISD four steps have at most 5 % more word errors than sixteen", ISD, ISD, (4, 16), 1.05),
+    Claim("after ISD sixteen steps are better than next-frame decoding", ISD, ("AR",), (16, ALONE)),
 )  # fmt: skip
 
 
-def table(runs: Runs) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows) of what is finished: how well it is understood."""
+def verdicts(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """(what is claimed, what came of it), of all that can be looked at."""
+    return [(claim.says, verdict) for claim in CLAIMS if (verdict := claim.verdict(outcomes))]
+
+
+def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows) of what is finished: how well it is understood. A cell of fewer seeds than its row says how many."""
     rows = []
-    for name, some in runs.items():
-        facts = [f"{logged(some[0])[-1]['step']}", f"{seconds_a_step(some[0]):.2f}", str(len(some))]
-        found = rates(name, some)
-        rows.append([name, *facts, *(shown(found[s]) if s in found else "" for s in (ALONE, *STEPS))])
+    for name, found in by_arm(outcomes).items():
+        first, most = next(iter(found.values()))[0], max(map(len, found.values()))
+        cells = [
+            shown(resampled(found[s])) + (f" ({len(found[s])})" if len(found[s]) < most else "") if s in found else ""
+            for s in (ALONE, *STEPS)
+        ]
+        rows.append([name, str(first.trained), f"{first.seconds_a_step:.2f}", str(most), *cells])
     return ["arm", "steps", "s a step", "seeds", "WER %", *(f"WER % @{steps}" for steps in STEPS)], rows
 
 
-MEASURES: dict[str, Callable[[Figures], float]] = {
-    "code entropy, bits": lambda row: row["entropy_bits"],
-    "of predictions": lambda row: row["predictive_entropy_bits"],
-    "repeats %": lambda row: 100 * row["repeat_share"],
-    "silence %": lambda row: 100 * row["silence_share"],
-    "length": lambda row: row["length_ratio"],
-    "tokens/s": lambda row: row["speed"]["tokens_per_second"],
-    "RTF": lambda row: row["speed"]["rtf"]["median"],
-    "first chunk, ms": lambda row: row["speed"]["first_chunk_ms"]["total"]["median"],
-}
 FORMS = (".2f", ".2f", ".1f", ".1f", ".3f", ",.0f", ".4f", ".0f")
 
 
-def other_table(runs: Runs) -> tuple[list[str], list[list[str]]]:
+def other_table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """(headings, rows) of what is finished: what its codes are like and how fast it was, means over seeds."""
     rows = []
-    for name, some in runs.items():
-        for steps, those in judged(name, some).items():
-            means = [
-                statistics.fmean(measure(row_of(run, steps, name)) for run in those) for measure in MEASURES.values()
-            ]
+    for name, found in by_arm(outcomes).items():
+        for steps, seeds in found.items():
+            means = [statistics.fmean(one.measures[measure] for one in seeds) for measure in MEASURES]
             rows.append([name + (f" @{steps}" if steps else ""), *map(format, means, FORMS)])
     return ["arm", *MEASURES], rows
 
@@ -181,31 +187,22 @@ def markdown(headings: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
 
 
-def publish(out: Path, data: str, runs: Runs, console: Console) -> None:
-    """Print the table and the claims, and write them with a chart and a page to hear."""
-    headings, rows = table(runs)
-    found = {name: rates(name, some) for name, some in runs.items()}
-    verdicts = [(claim.says, verdict) for claim in CLAIMS if (verdict := claim.verdict(found))]
-    claims = [f"- {says}: **{verdict}**" for says, verdict in verdicts]
-    text = "\n".join([*markdown(headings, rows), "", *claims, "", *markdown(*other_table(runs))]) + "\n"
-    (out / "table.md").write_text(text)
-    (out / "chart.svg").write_text(chart(found))
-    (out / "index.html").write_bytes(page(data, runs, console))
-    printed = Table(*headings)
-    for row in rows:
-        printed.add_row(*row)
-    console.print(printed)
-    for says, verdict in verdicts:
-        console.print(f"{says}: {verdict}", soft_wrap=True)
+def told(outcomes: Sequence[Outcome]) -> str:
+    """All of it, as Markdown."""
+    claims = [f"- {says}: **{word}**:{rest}" for says, verdict in verdicts(outcomes) for word, rest in (verdict.split(":", 1),)]  # fmt: skip
+    return "\n".join([*markdown(*table(outcomes)), "", *claims, "", *markdown(*other_table(outcomes))]) + "\n"
 
 
-def chart(found: Mapping[str, Mapping[int, np.ndarray]]) -> str:
+def chart(outcomes: Sequence[Outcome]) -> str:
     """The SVG: an arm a line, a panel for each number of steps."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     from pipelines.evaluation.plot import COLOURS, GRID, STYLE
 
+    found = {
+        name: {steps: resampled(seeds) for steps, seeds in some.items()} for name, some in by_arm(outcomes).items()
+    }
     names = list(found)[::-1]
     panels = sorted({steps for some in found.values() for steps in some if steps != ALONE})
     with mpl.rc_context({**STYLE, "svg.fonttype": "none"}):
@@ -229,49 +226,22 @@ def chart(found: Mapping[str, Mapping[int, np.ndarray]]) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def titled(name: str, system: str, kind: str) -> str:
-    """What the page calls a row: baselines stand for themselves."""
-    return f"{name}: {system}" if kind == "block" else system
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "outcomes", nargs="+", type=Path, help="outcomes.jsonl of ablations; of the same run the last counts"
+    )
+    parser.add_argument("--page", type=Path, help="write it here too")
+    parser.add_argument("--chart", type=Path, help="draw it here")
+    asked = parser.parse_args()
+    outcomes = merged(*map(read, asked.outcomes))
+    text = told(outcomes)
+    sys.stdout.write(text)
+    if asked.page:
+        asked.page.write_text(text, encoding="utf-8")
+    if asked.chart:
+        asked.chart.write_text(chart(outcomes), encoding="utf-8")
 
 
-def page(data: str, runs: Runs, console: Console) -> bytes:
-    """All figures of the first seed of every arm, and a few sentences by each of them."""
-    from pipelines.evaluation.page import write_page
-    from pipelines.evaluation.plot import draw
-
-    names = {
-        some[0]: name for name, some in reversed(runs.items())
-    }  # a run once, though it may have two rows of the table
-    judged = [(name, json.loads((run / "eval" / "eval.json").read_text())) for run, name in reversed(names.items())]
-    figures: dict[str, Figures] = {}
-    for name, value in judged:
-        for row in value["rows"]:
-            title = titled(name, row["name"], row["kind"])
-            named = {"decoder": {**row["decoder"], "policy": name}} if "decoder" in row else {}
-            figures.setdefault(title, {**row, **named, "name": title})
-    about = judged[0][1]["about"] | {"run": "the paper's ablation"}
-    value = {**judged[0][1], "rows": list(figures.values()), "about": about}
-    opened = {name: opened_for(run, data, console) for run, name in reversed(names.items())}
-    first = next(iter(opened.values()))
-    tracks = [*first.ceilings(), *(row for name, one in opened.items() for row in said(name, one))]
-    return write_page(value, draw(value), tracks, first.voice.parts.speech)
-
-
-def opened_for(run: Path, data: str, console: Console) -> Evaluation:
-    """A run and the sentences that its page lets hear."""
-    from pipelines.evaluation.evaluate import Asked, Evaluation
-    from pipelines.evaluation.page import EXAMPLES
-
-    return Evaluation.open(Asked(str(run), data=data, sentences=EXAMPLES, steps=(1, 4)), console)
-
-
-def said(name: str, opened: Evaluation) -> list[Row]:
-    """Sound of the sentences by every way of decoding."""
-    from pipelines.evaluation.rows import Row
-    from pipelines.evaluation.speaking import spoken
-
-    rows = []
-    for system in opened.systems:
-        sounds = [opened.sound(codes_FQ) for codes_FQ in spoken(system, opened.texts, len(opened.texts)).codes]
-        rows.append(Row(titled(name, system.name, system.kind), system.kind, opened.sentences, sounds, {}))
-    return rows
+if __name__ == "__main__":
+    main()
