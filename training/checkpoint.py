@@ -82,7 +82,7 @@ def save(run: Path, step: int, files: Mapping[str, Tensors], facts: Mapping[str,
     """Publish a checkpoint of a run, then remove all but the newest ``keep``; returns its folder."""
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step:08d}"
+    final = folder / name_of(step)
     attempt = folder / f"{final.name}{ATTEMPT}{uuid.uuid4().hex}"
     attempt.mkdir()
     for name, tensors in files.items():
@@ -128,11 +128,20 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, facts)
 
 
+def name_of(step: int) -> str:
+    """The folder of a checkpoint."""
+    return f"step-{step:08d}"
+
+
+def published(run: Path) -> list[Path]:
+    """The folders of a run's checkpoints, oldest first, whole or damaged."""
+    folder = run / FOLDER
+    return sorted(p for p in folder.iterdir() if ATTEMPT not in p.name) if folder.is_dir() else []
+
+
 def newest(run: Path, tell: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
     """The newest whole checkpoint of a run, or None; damaged ones are told and passed over."""
-    folder = run / FOLDER
-    published = sorted(p for p in folder.iterdir() if ATTEMPT not in p.name) if folder.is_dir() else []
-    for path in reversed(published):
+    for path in reversed(published(run)):
         try:
             return read(path)
         except CheckpointError as error:
@@ -141,11 +150,13 @@ def newest(run: Path, tell: Callable[[str], None] = lambda line: None) -> Checkp
 
 
 def find(path: str | Path, tell: Callable[[str], None] = lambda line: None) -> Checkpoint:
-    """The checkpoint in a folder, or the newest of a run. Raises :class:`CheckpointError`."""
+    """The checkpoint in a folder, or the newest of a run that is whole. Raises :class:`CheckpointError`."""
     path = Path(path)
     if (path / STATE).is_file():
         return read(path)
     found = newest(path, tell)
+    if found is None and (damaged := published(path)):
+        return read(damaged[-1])  # it says what is wrong
     if found is None:
         raise CheckpointError(
             f"{path}: no checkpoint: neither one nor a run that has one (`speechmill train -o {path}`)"

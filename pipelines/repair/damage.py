@@ -21,6 +21,7 @@ from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.stages.s75_teacher import RECEIPT as TRAINED
 from pipelines.stages.segments import RECORDINGS
 from pipelines.verify.copies import check_copies
 from pipelines.verify.findings import Fault, Findings, Progress
@@ -32,8 +33,8 @@ from pipelines.verify.subject import Subject
 from pipelines.verify.verify import verify
 
 INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")
-CUTS = "cuts"
-UNIT = re.compile(r"(?:shard|unit|voice)-(\d+)\.")
+CUTS, TEACHER = "cuts", "teacher"
+UNIT = re.compile(r"(?:shard|unit|voice|step)-(\d+)[./]")
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +51,7 @@ class Part:
     what: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        unit = "" if self.unit is None or self.stage == "fit" else f" unit {self.unit}"
+        unit = "" if self.unit is None or self.stage in ("fit", TEACHER) else f" unit {self.unit}"
         return f"{self.stage}{unit}: {'; '.join(self.what) or 'made of what is made anew'}"
 
 
@@ -85,7 +86,7 @@ def _receipts(part: Part) -> list[str]:
     if part.stage == "segments":  # whatever is made anew there, the fold over it is, too
         unit = [] if part.unit is None else [receipt_name(part.unit)]
         return [RECEIPT, f"{RECORDINGS}/{PLAN}", *unit]
-    alone = {"cuts": RECEIPT, "plan": PLAN}
+    alone = {"cuts": RECEIPT, "plan": PLAN, TEACHER: TRAINED}
     if part.stage in alone:
         return [alone[part.stage]]
     if part.stage == "copies":  # the marked plan is made of all units
@@ -98,6 +99,8 @@ def _data(part: Part) -> list[str]:
         return [MANIFEST] if part.unit is None else [unit_name(part.unit)]
     if part.stage == "fit":
         return [CODEBOOK, TEXT]
+    if part.stage == TEACHER:
+        return [] if part.unit is None else [_head_of_checkpoint(part.unit)]
     if part.stage in (
         "plan",
         NAME,
@@ -108,6 +111,14 @@ def _data(part: Part) -> list[str]:
     if part.stage == "screen":
         return [f"voice-{part.unit:03d}.json"]
     return ["head.safetensors"] if part.unit is None else [f"{shard_stem(part.unit)}{end}" for end in (".tar", ".idx")]
+
+
+def _head_of_checkpoint(step: int) -> str:
+    """The file without which training passes over a checkpoint."""
+    from training.checkpoint import FOLDER as CHECKPOINTS  # it loads torch
+    from training.checkpoint import STATE, name_of
+
+    return f"{CHECKPOINTS}/{name_of(step)}/{STATE}"
 
 
 def find_damage(records: Records, reencode: int = 0, progress: Progress | None = None) -> Damage:
@@ -192,6 +203,10 @@ def _against_receipts(records: Records) -> list[Fault]:
             if not store.exists(receipt_name(unit)):  # not made yet, or removed: a run makes it
                 continue
             check_shard(subject, stage, unit, found)
+    if TEACHER in records.folders:
+        from pipelines.verify.teacher import check_teacher  # it loads torch
+
+        check_teacher(subject.out, records.folders[TEACHER], found)
     return found.faults
 
 
@@ -221,7 +236,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
                 if later in records.folders:
                     what.setdefault((later, unit), [])
     by_stage = {stage: folder for folder, stage in stages.items()} | {NAME: ""}
-    places = (*INPUTS, *SHARDS, NAME)
+    places = (*INPUTS, *SHARDS[:-1], TEACHER, SHARDS[-1], NAME)
     parts = [Part(places.index(s), s, by_stage[s], unit, tuple(w)) for (s, unit), w in what.items()]
     return Damage(tuple(sorted(parts, key=lambda p: (p.place, -1 if p.unit is None else p.unit))), tuple(left))
 

@@ -160,23 +160,26 @@ def _names(space: Workspace, described: Subject | None) -> dict[str, str | None]
     if recipe.mask is not None:
         names["masks"] = masks_folder(space, names["tokens"])
     if recipe.teach is not None and names.get("masks"):
-        names["teach"] = _taught(space, names)
+        names |= _taught(space, names)
     return names
 
 
-def _taught(space: Workspace, names: Mapping[str, str | None]) -> str | None:
-    """The folder of what was taught; None where the teacher has yet to be trained. Raises ``CheckpointError`` where it is gone."""
+def _taught(space: Workspace, names: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The folders of the teacher that is trained here, if one is, and of what was taught; None of that where its teacher has yet to be trained.
+
+    Raises ``CheckpointError`` where a teacher from elsewhere is gone.
+    """
     from pipelines.stages.s75_teacher import Bootstrap
     from pipelines.stages.s80_teach import teacher_of
     from training.loading import weights_hash
 
-    settings, bootstrap = space.recipe.teach, Bootstrap.of(space)
+    settings, bootstrap, masks = space.recipe.teach, Bootstrap.of(space), str(names["masks"])
     assert settings is not None, "asked only where somebody teaches"
-    if bootstrap is not None:
-        if settings.teacher is None and not bootstrap.is_trained({"folders": names}):
-            return None
-        settings = bootstrap.taught_by({"folders": names})
-    return teach_folder(space, str(names["masks"]), weights_hash(teacher_of(settings)))
+    if settings.teacher is None and bootstrap is not None:
+        about = {"folders": names}
+        weights = bootstrap.ended_with(about)
+        return {"teacher": bootstrap.folder(about), "teach": weights and teach_folder(space, masks, weights)}
+    return {"teach": teach_folder(space, masks, weights_hash(teacher_of(settings)))}
 
 
 def _promised(subject: Subject | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from rich.console import Console
 
 from manifests.fingerprint import pretty
@@ -63,6 +64,14 @@ class Bootstrap:
 
     def is_trained(self, description: Mapping[str, Any]) -> bool:
         return self.space.store.sub(self.folder(description)).exists(RECEIPT)
+
+    def ended_with(self, description: Mapping[str, Any]) -> str | None:
+        """The hash of the weights that training ended with; None where it has not, or no longer says so."""
+        store = self.space.store.sub(self.folder(description))
+        try:
+            return str(orjson.loads(store.read(RECEIPT))["weights"]) if store.exists(RECEIPT) else None
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return None
 
     def trained(self, description: Mapping[str, Any], console: Console) -> bool:
         """Train what is not trained yet; True where something was done. ``description`` is that of the dataset so far.

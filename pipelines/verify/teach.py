@@ -24,6 +24,7 @@ from pipelines.verify.findings import REMAKE, RERUN, Findings
 from pipelines.verify.inputs import RESTORE
 from pipelines.verify.samples import LEDGER, UnitChecked, check_keys, check_shard
 from pipelines.verify.subject import RUN, Subject
+from pipelines.verify.teacher import check_teacher
 from training.errors import CheckpointError, RowsError
 from training.noise.grid import Grid
 from training.noise.packing import unpack
@@ -108,6 +109,11 @@ class TeachCheck:
                 yield f"{name}.npy holds {len(arrays[name])} cells, not {cells}"
         if arrays["step"].max(initial=0) > self.settings.iterations:
             yield f"an iteration {arrays['step'].max()} of {self.settings.iterations}"
+
+    def check_own_teacher(self) -> None:
+        """The one that was trained with the dataset, if any was."""
+        if (own := self.subject.description[STAGE].get("run")) is not None:
+            check_teacher(self.subject.out, own, self.found)
 
     def teach_again(self) -> None:
         """The unit with the lowest draw through the teacher once more, byte for byte; a note where the teacher is not there."""

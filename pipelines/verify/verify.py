@@ -93,6 +93,7 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
     if teach is not None:
         _check_teach_part(subject, teach, found)
         _check_extra(subject, "teach", teach.made, found, teach.unit_less)
+        teach.check_own_teacher()
         if reencode:
             teach.teach_again()
     picks = drawn.picks + [p for p in damaged[:SEARCHED] if p not in set(drawn.picks)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from pipelines import distill
 from pipelines.data import Result, opened
 from pipelines.distill import Distillation, Round
 from pipelines.engine.stopping import Interrupted
+from pipelines.repair.repair import repair
 from pipelines.train import run as train
 from pipelines.verify.verify import verify
 from tests.small_corpus import write_corpus
-from training.checkpoint import find
+from training.checkpoint import find, save
 from training.errors import CheckpointError
 from training.loading import load_talker, weights_hash
 from training.run import Job
@@ -107,6 +109,67 @@ def test_verify_teaches_again_with_the_teacher_in_the_output(out: Path) -> None:
     verdict = verify(str(out))
     assert verdict.faults == ()
     assert not [note for note in verdict.notes if "taught" in note]
+
+
+def flipped(teacher: Path) -> None:
+    path = next(teacher.glob("checkpoints/*/average.safetensors"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def torn(teacher: Path) -> None:
+    (teacher / "teacher.json").write_bytes((teacher / "teacher.json").read_bytes()[:20])
+
+
+def emptied(teacher: Path) -> None:
+    shutil.rmtree(teacher / "checkpoints")
+
+
+def exchanged(teacher: Path) -> None:
+    """A checkpoint that is whole, but not the one that training ended with."""
+    found = find(teacher)
+    save(
+        teacher,
+        found.step,
+        {"talker": found.tensors("average"), "average": found.tensors("talker")},
+        found.facts,
+        keep=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("harm", "where", "described"),
+    [
+        (flipped, "checkpoints/step-00000002", True),
+        (flipped, "checkpoints/step-00000002", False),
+        (torn, "teacher.json", True),
+        (emptied, "checkpoints", True),
+        (exchanged, "checkpoints/step-00000002", True),
+    ],
+)
+def test_a_damaged_teacher_is_found_and_trained_again_and_all_else_stays(
+    made: tuple[Path, Path, Path], out: Path, harm: Callable[[Path], None], where: str, described: bool
+) -> None:
+    harm(own_teacher(out))
+    [fault] = verify(str(out)).faults
+    assert fault.where.startswith(f"{own_teacher(out).name}/{where}")
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*/shard-*")}
+    if not described:
+        (out / "dataset.json").unlink()
+    repaired = repair(str(out), QUIET)
+    assert repaired.ok
+    assert [part.stage for part in repaired.parts] == ["teacher", *(["dataset.json"] if not described else [])]
+    assert weights_hash(find(own_teacher(out))) == taught_by(out) == taught_by(made[0])
+    assert (out / "dataset.json").read_bytes() == (made[0] / "dataset.json").read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/shard-*")} == times
+
+
+def test_a_teacher_that_was_taken_away_is_a_note_and_no_fault(out: Path) -> None:
+    shutil.rmtree(own_teacher(out))
+    verdict = verify(str(out))
+    assert verdict.ok
+    assert any("nothing was taught again" in note for note in verdict.notes)
 
 
 def test_again_there_is_nothing_to_do(made: tuple[Path, Path, Path], out: Path) -> None:

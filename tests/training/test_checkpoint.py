@@ -115,6 +115,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert said in told[0]
 
 
+def test_where_all_are_damaged_it_is_said_what_is_wrong_with_the_newest(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (save(tmp_path, step) / "average.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"step-00000002/average\.safetensors: missing or damaged"):
+        checkpoint.find(tmp_path)
+
+
 def test_where_there_is_none_that_is_said(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) is None
     with pytest.raises(CheckpointError, match="no checkpoint"):
