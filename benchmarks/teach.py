@@ -35,7 +35,7 @@ from pipelines.engine.run import Engine
 from pipelines.engine.stopping import Stopping
 from pipelines.report.charts import size
 from pipelines.stages.s80_teach import TeachJob
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 from training.batches import Batch
 
 HOURS = (1, 6_000, 100_000)

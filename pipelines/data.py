@@ -248,13 +248,14 @@ class DataRun:
     ) -> tuple[TeachSettings, str | None]:
         """(settings that name a teacher, the folder of the one that the recipe has trained for it)."""
         from pipelines.stages.s75_teacher import Bootstrap
+        from pipelines.train import run
 
         bootstrap = Bootstrap.of(self.space)
         if bootstrap is None:
             return settings, None
         if settings.teacher is None:
             with timed(self.engine.events, "teacher"):
-                did["teacher"] = int(bootstrap.trained(description, self.engine.console))
+                did["teacher"] = int(bootstrap.trained(description, run, self.engine.console))
         return bootstrap.taught_by(description), bootstrap.folder(description)
 
     def inputs(self, did: dict[str, int]) -> tuple[str, Manifests, dict[str, str], tuple[Unit, ...]]:

@@ -24,8 +24,8 @@ from manifests.settings.train import StageSettings
 from manifests.storage import Store
 from manifests.training_recipe import TrainingRecipe
 from pipelines.data import opened
+from pipelines.subject import Subject
 from pipelines.train import run as train
-from pipelines.verify.subject import Subject
 from training.checkpoint import find
 from training.errors import CheckpointError
 from training.loading import weights_hash

@@ -22,7 +22,7 @@ from manifests.ledger import Outcome
 from manifests.receipt import receipts
 from manifests.shards.reader import Sample
 from pipelines.stages.hearing import Heard
-from pipelines.verify.subject import Subject, Unreachable
+from pipelines.subject import Subject, Unreachable
 
 NEAREST = 5
 LOOKED_AT = 50_000  # ids that are compared when one is not found

@@ -21,7 +21,7 @@ from pipelines.report.page import write_report
 from pipelines.report.survey import choose_examples
 from pipelines.stages.judging import reasons
 from pipelines.stages.order import OF_UNITS
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 
 
 def make_report(root: str, console: Console) -> str:

@@ -10,26 +10,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from manifests.ahead import in_order
-from manifests.dataset import DatasetError, read_members
 from manifests.ledger import Ledger, Outcome, add_up
 from manifests.receipt import FOLDER, Receipt, ReceiptError, read_receipt
-from manifests.receipt_index import UNIT, Brief, briefs
+from manifests.receipt_index import UNIT
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.forecast.compared import NAME, Compared, Stage, compared, kept, table
+from pipelines.look import CUTS, Look
 from pipelines.made import Made
 from pipelines.stages.order import OF_UNITS, ORDER
-from pipelines.stages.s20_ingest import read_cuts
-from pipelines.stages.s30_plan import read_plan
 from pipelines.stages.segments import RECORDINGS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CUTS = "cuts"
 ASKED = {stage.name: stage.asked for stage in ORDER if stage.units and stage.asked}
 
 
@@ -130,76 +125,6 @@ def _tables(status: Status) -> Iterator[Any]:
         for split, amount in sorted(status.hours.items()):
             hours.add_row(escape(split), f"{amount:,.3f}")
         yield hours
-
-
-@dataclass
-class Look:
-    """One look at an output root: its folders by stage, and what could not be read."""
-
-    out: Store
-    faults: list[str]
-
-    def folders(self) -> dict[str, str]:
-        """The folder of each stage: what ``dataset.json`` names, else the one whose receipts are the newest."""
-        named: dict[str, str] = {}
-        try:
-            named = dict(read_members(self.out, "folders")["folders"])
-        except (DatasetError, KeyError, TypeError, ValueError) as error:
-            if self.out.exists("dataset.json"):
-                self.faults.append(f"dataset.json: {error}")
-        names = self.out.list()
-        candidates = {
-            s: [n for n in names if n.startswith(f"{s}-")] for s in (stage.name for stage in ORDER) if s not in named
-        }
-        newest = {
-            s: found[0] if len(found) == 1 else max(found, key=self._newest) for s, found in candidates.items() if found
-        }
-        return {**newest, **named}
-
-    def _newest(self, folder: str) -> float:
-        return max((brief.started for brief in self.briefs(folder)), default=0.0)
-
-    def plan(self, folder: str | None) -> tuple[Unit, ...] | None:
-        if folder is None:
-            return None
-        try:
-            return read_plan(self.out.sub(folder))
-        except (ValueError, TypeError, KeyError) as error:
-            self.faults.append(f"{folder}/plan.json: {error}")
-            return None
-
-    def briefs(self, folder: str) -> Iterator[Brief]:
-        """Every readable receipt of a stage's folder, in short."""
-        return briefs(self.out.sub(folder), on_fault=self.fault)
-
-    def fault(self, error: Exception) -> None:
-        if (said := str(error).removeprefix(f"{self.out.root.rstrip('/')}/")) not in self.faults:
-            self.faults.append(said)
-
-    def units_made(self, folder: str | None, units: tuple[Unit, ...]) -> Made:
-        """What the receipts of the plan's units in a stage's folder add up to."""
-        return Made.of(self.units_of(folder, len(units)), units)
-
-    def units_of(self, folder: str | None, count: int) -> Iterator[Brief]:
-        """The receipts of the first ``count`` units in a stage's folder, in short."""
-        return (b for b in self.briefs(folder) if b.unit < count) if folder is not None else iter(())
-
-    def wants(self, stage: str, block: str, folders: Mapping[str, str], before: bool) -> bool:
-        """Whether a stage is part of it: by what is there, else by a block of the run's recipe; ``before`` any run."""
-        if stage in folders or not self.out.exists("run.json"):
-            return stage in folders or before
-        try:
-            return orjson.loads(self.out.read("run.json"))["recipe"].get(block) is not None
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
-            self.faults.append(f"run.json: {error}")
-            return False
-
-    def has_cuts(self) -> bool:
-        try:
-            return read_cuts(self.out.sub(CUTS)) is not None
-        except (ValueError, TypeError) as error:
-            self.faults.append(f"{CUTS}/cuts.json: {error}")
-            return False
 
 
 def status(root: str) -> Status:

@@ -24,11 +24,10 @@ from manifests.storage import Store
 from pipelines.engine.contract import RunFailed
 from pipelines.engine.stopping import Interrupted, Stopping
 from pipelines.output_lock import output_lock
-from pipelines.verify.subject import Subject
-from tokenization.adapter import Vectors
-from training.distributed import Ranks, by_environment, device_of, joined
+from pipelines.train_rank import as_rank
+from training.distributed import by_environment, device_of, joined
 from training.errors import RowsError
-from training.run import Job, check, train
+from training.run import Job, check
 from training.trainer import Outcome
 
 MOST = (
@@ -85,19 +84,6 @@ def _keep_voice(job: Job, console: Console) -> None:
         console.print(
             f"note: the talker will train, but not speak, for its tokenizers cannot be kept: {error}", soft_wrap=True
         )
-
-
-def vectors_of(data: str) -> Vectors | None:
-    """The points that the codes of the dataset under ``data`` stand for; None where its tokenizer has none, or is gone."""
-    try:
-        return Subject.open(data).tokenizer.vectors()
-    except (DatasetError, RecipeError, FileNotFoundError):  # `_keep_voice` has said so
-        return None
-
-
-def as_rank(job: Job, ranks: Ranks, stop: Callable[[], bool], console: Console) -> Outcome:
-    """What every rank does, however it was started."""
-    return train(job, ranks, stop, console, vectors_of(job.data))
 
 
 def _ended(outcome: Outcome) -> Outcome:

@@ -61,7 +61,7 @@ def _rank(config: dict[str, Any]) -> None:
     """What every worker of Ray Train runs. Its process group stands already."""
     from ray.train import get_context
 
-    from pipelines.train import as_rank
+    from pipelines.train_rank import as_rank
 
     context = get_context()
     job = Job(TrainingRecipe.model_validate(config["recipe"]), config["data"], config["run"])

@@ -21,7 +21,7 @@ from manifests.fingerprint import canonical, sha256
 from manifests.settings.speech import SpeechSettings
 from pipelines.engine.mapping import Mapper
 from pipelines.inspect import find, originals
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 from tokenization.adapter import SpeechTokenizer
 from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.registry import open_tokenizer

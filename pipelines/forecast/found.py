@@ -26,10 +26,10 @@ from pipelines.forecast.optional import SOME, with_marking
 from pipelines.forecast.probe import Probe
 from pipelines.forecast.stages import Stage
 from pipelines.forecast.units import cpus_of
+from pipelines.look import Look
 from pipelines.stages.order import SHARDS
 from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.segments import RECORDINGS, recordings_of
-from pipelines.status import Look
 
 BLOCKS = (  # that decide how long units take
     "plan", "segment", "clean", "copies", "scores", "filters", "speech", "text", "transcribe", "verify_text", "features", "mask", "teach",

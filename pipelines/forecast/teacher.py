@@ -20,6 +20,7 @@ from pipelines.forecast import driver
 from pipelines.forecast.measured import Linear, Measurement
 from pipelines.forecast.probe import Probe
 from pipelines.stages.s75_teacher import Bootstrap
+from pipelines.train import run
 
 STEPS = 6  # of each stage of a training, the first of which is not counted
 STORES = ("states", "topk", "hidden")
@@ -44,7 +45,7 @@ def trained(probe: Probe) -> Measurement:
     probe.taught_by(str(path))
     bootstrap = Bootstrap.of(probe.run.space)
     assert bootstrap is not None, "it was just named"
-    _, took = driver.timed(lambda: bootstrap.trained(probe.description, Console(quiet=True)))
+    _, took = driver.timed(lambda: bootstrap.trained(probe.description, run, Console(quiet=True)))
     folder = probe.store.local(bootstrap.folder(probe.description))
     assert folder is not None, "object storage was refused"
     times = step_seconds(folder / "log.jsonl")

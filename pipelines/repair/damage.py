@@ -23,13 +23,13 @@ from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
 from pipelines.stages.s75_teacher import RECEIPT as TRAINED
 from pipelines.stages.segments import RECORDINGS
+from pipelines.subject import Subject
 from pipelines.verify.copies import check_copies
 from pipelines.verify.findings import Fault, Findings, Progress
 from pipelines.verify.inputs import check_cuts, check_files, check_plan, load_receipt
 from pipelines.verify.reencode import ELSEWHERE
 from pipelines.verify.samples import check_shard
 from pipelines.verify.segments import check_segments
-from pipelines.verify.subject import Subject
 from pipelines.verify.verify import verify
 
 INPUTS = ("screen", "spoken", "cuts", "segments", "plan", "copies", "fit")

@@ -27,9 +27,9 @@ from pipelines.folders import (
 from pipelines.stages.order import SHARDS
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
+from pipelines.subject import Subject
 from pipelines.verify.findings import Findings
 from pipelines.verify.inputs import GZIP_HEAD, check_description, manifest_digest
-from pipelines.verify.subject import Subject
 from pipelines.workspace import Workspace
 
 

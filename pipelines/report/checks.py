@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipelines.report.page import ReportInput
+from pipelines.report.collect import ReportInput
 
 
 @dataclass(frozen=True)

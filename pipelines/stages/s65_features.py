@@ -120,7 +120,7 @@ class FeaturesWorker:
             raise FeaturesError(f"unit {unit} has no tokens")
         first, end = task.only or (0, len(receipt.outcomes))
         samples, frames = [], 0
-        for position, outcome, one in self._written(unit, receipt.outcomes[:end]):
+        for position, outcome, one in self.written(unit, receipt.outcomes[:end]):
             if position >= first:
                 about, members = self._sample(outcome.id, one, task.skip.get(position))
                 samples.append((key_of(outcome.id), {"json": canonical(about), **members}))
@@ -130,7 +130,8 @@ class FeaturesWorker:
         facts = {"beside": receipt.files[0].sha256, "encoder": self.job.settings.checksum, "frames": frames}
         return Made({f"{stem}.tar": packed.tar, f"{stem}.idx": packed.index}, receipt.outcomes[first:end], facts)
 
-    def _written(self, unit: int, outcomes: tuple[Outcome, ...]) -> Iterator[tuple[int, Outcome, dict[str, Any]]]:
+    def written(self, unit: int, outcomes: tuple[Outcome, ...]) -> Iterator[tuple[int, Outcome, dict[str, Any]]]:
+        """(position, outcome, cut) of what the token stage has written of a unit."""
         cuts = unit_cuts(Store(self.job.plan), unit)
         for position, (outcome, one) in enumerate(zip(outcomes, cuts, strict=False)):
             if outcome.status == "written":
@@ -151,20 +152,3 @@ class FeaturesWorker:
         if side is None:
             return None
         return side.detail if isinstance(side, Dropped) else self.encoder.features(side.wave_T)
-
-
-def query_features(root: str, settings: FeaturesSettings | None = None) -> Iterator[tuple[str, np.ndarray | None]]:
-    """(key, features_FD) of every sample of the finished dataset under ``root``, in order, made on the fly from the corpus: the arrays that side shards hold.
-
-    ``settings`` are those of its recipe where None is given; features are None where a query has no sound. Raises ``DatasetError``,
-    ``Unreachable`` where the corpus is not there, and what opening the weights raises.
-    """
-    from pipelines.verify.subject import Subject
-
-    subject = Subject.open(root)
-    worker = subject.encoder(settings)
-    for unit in subject.units:
-        receipt = read_receipt(subject.store("tokens"), unit.index)
-        for _, outcome, one in worker._written(unit.index, receipt.outcomes if receipt else ()):
-            made = worker.features(one)
-            yield key_of(outcome.id), made if isinstance(made, np.ndarray) else None

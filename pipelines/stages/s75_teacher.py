@@ -7,9 +7,9 @@ with them the teacher's weights, do not depend on how many cores there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
@@ -23,9 +23,16 @@ from manifests.training_recipe import TrainingRecipe, load
 from pipelines.stages import s90_dataset
 from pipelines.workspace import Workspace
 
+if TYPE_CHECKING:
+    from training.run import Job
+    from training.trainer import Outcome
+
 VERSION = 1
 RECEIPT = "teacher.json"
 PROCESSES = 2
+
+Train = Callable[["Job", int, None, Console], "Outcome"]
+"""(job, processes, no cluster, console): ``pipelines.train.run``."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,8 @@ class Bootstrap:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
-    def trained(self, description: Mapping[str, Any], console: Console) -> bool:
-        """Train what is not trained yet; True where something was done. ``description`` is that of the dataset so far.
+    def trained(self, description: Mapping[str, Any], train: Train, console: Console) -> bool:
+        """``train`` what is not trained yet; True where something was done. ``description`` is that of the dataset so far.
 
         It is published for the time being, as that of a dataset which nobody teaches: the trainer reads finished datasets only.
         """
@@ -82,14 +89,13 @@ class Bootstrap:
             return False
         folder = self.folder(description)
         store, path = self.space.store.sub(folder), path_of(self.space.store, folder)
-        from pipelines.train import run
         from training.checkpoint import find
         from training.loading import weights_hash
         from training.run import Job
 
         s90_dataset.publish(self.space.store, {**description, "recipe": {**description["recipe"], "teach": None}})
         console.print(f"nobody is named to teach: training {self.recipe.name} first, into {store.root}", soft_wrap=True)
-        outcome = run(Job(self.recipe, self.space.root, path), _processes(), None, console)
+        outcome = train(Job(self.recipe, self.space.root, path), _processes(), None, console)
         done = {"step": outcome.step, "figures": dict(outcome.figures), "weights": weights_hash(find(path))}
         store.publish(RECEIPT, pretty(done))
         return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from manifests.fingerprint import sha256
 from pipelines.stages.s30_plan import RECEIPT, plan_file, unit_name
 from pipelines.stages.s35_copies import marked
+from pipelines.subject import Subject
 from pipelines.verify.findings import RERUN, Findings
 from pipelines.verify.inputs import check_files, load_receipt
-from pipelines.verify.subject import Subject
 
 STAGE = "copies"
 REMARK = f"delete its {RECEIPT} and run the recipe again: copies are marked anew"

@@ -16,10 +16,10 @@ from manifests.shards import npy
 from manifests.shards.reader import Sample, Shard
 from pipelines.stages.s30_plan import unit_cuts
 from pipelines.stages.s90_dataset import shard_entry
+from pipelines.subject import Subject, Unreachable
 from pipelines.verify.findings import REMAKE, Findings
 from pipelines.verify.inputs import RESTORE
 from pipelines.verify.samples import LEDGER, UnitChecked, check_keys, check_shard
-from pipelines.verify.subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 from tokenization.recognisers.base import RecogniserError
 

@@ -19,8 +19,8 @@ from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import plan_file, planned, unit_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
+from pipelines.subject import RUN, Subject
 from pipelines.verify.findings import REMAKE, RERUN, Findings
-from pipelines.verify.subject import RUN, Subject
 from tokenization.registry import needs_fit
 
 CUTS = "cuts"

@@ -17,9 +17,9 @@ from manifests.settings.mask import MaskSettings
 from manifests.shards import npy
 from manifests.shards.reader import Sample, Shard
 from pipelines.stages.s70_mask import Tally, draw_masks
+from pipelines.subject import Subject
 from pipelines.verify.findings import REMAKE, RERUN, Findings
 from pipelines.verify.samples import LEDGER, UnitChecked, check_keys, check_shard
-from pipelines.verify.subject import Subject
 from training.noise.grid import Grid
 from training.noise.packing import PackedError, unpack
 

@@ -13,8 +13,8 @@ from manifests.shards.scan import scan
 from manifests.storage import Store
 from pipelines.engine.contract import Task
 from pipelines.stages.s60_tokenize import TokenizeWorker
+from pipelines.subject import Subject, Unreachable
 from pipelines.verify.findings import REMAKE, Findings, Progress
-from pipelines.verify.subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 from tokenization.scores.base import ScoreError
 

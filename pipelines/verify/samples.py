@@ -18,9 +18,9 @@ from manifests.shards.scan import scan
 from manifests.shards.writer import build_index
 from manifests.splits import split_of
 from manifests.utterance import from_cut
+from pipelines.subject import Subject
 from pipelines.verify.findings import REMAKE, Findings
 from pipelines.verify.inputs import check_files, load_receipt
-from pipelines.verify.subject import Subject
 
 LEDGER = "delete the receipt and run the recipe again: only this unit is made anew"
 

@@ -16,6 +16,7 @@ from pipelines.stages import s25_segment, segments
 from pipelines.stages.s20_ingest import MANIFEST, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import read_plan, unit_cuts, unit_name
+from pipelines.subject import Subject, Unreachable
 from pipelines.verify.findings import REMAKE, RERUN, Findings
 from pipelines.verify.inputs import (
     CUTS,
@@ -26,7 +27,6 @@ from pipelines.verify.inputs import (
     load_receipt,
     manifest_digest,
 )
-from pipelines.verify.subject import Subject, Unreachable
 from tokenization.voice_activity.contract import DetectorError
 
 STAGE = segments.STAGE

@@ -20,10 +20,10 @@ from manifests.shards.scan import scan
 from pipelines.engine.contract import Task
 from pipelines.stages.s75_teacher import path_of
 from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
+from pipelines.subject import RUN, Subject
 from pipelines.verify.findings import REMAKE, RERUN, Findings
 from pipelines.verify.inputs import RESTORE
 from pipelines.verify.samples import LEDGER, UnitChecked, check_keys, check_shard
-from pipelines.verify.subject import RUN, Subject
 from pipelines.verify.teacher import check_teacher
 from training.errors import CheckpointError, RowsError
 from training.noise.grid import Grid

@@ -20,10 +20,10 @@ from pipelines.engine.contract import Task
 from pipelines.stages.s30_plan import unit_cuts
 from pipelines.stages.s38_transcribe import SIDES
 from pipelines.stages.s90_dataset import shard_entry
+from pipelines.subject import Subject, Unreachable
 from pipelines.verify.findings import REMAKE, Findings
 from pipelines.verify.inputs import RESTORE
 from pipelines.verify.samples import LEDGER, check_keys, check_shard
-from pipelines.verify.subject import Subject, Unreachable
 from tokenization.adapter import TokenizerError
 from tokenization.recognisers.base import RecogniserError, Transcript
 

@@ -16,6 +16,7 @@ from manifests.receipt import FOLDER, Receipt, receipt_name
 from manifests.receipt_index import NAME as INDEX
 from manifests.recipe import RecipeError
 from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
+from pipelines.subject import Subject
 from pipelines.verify.copies import check_copies
 from pipelines.verify.findings import RERUN, Fault, Findings, Progress, Verdict
 from pipelines.verify.inputs import RESTORE, check_cuts, check_description, check_fit, check_plan
@@ -23,7 +24,6 @@ from pipelines.verify.masks import MaskCheck
 from pipelines.verify.reencode import SEARCHED, Drawn, Pick, check_again, written
 from pipelines.verify.samples import Owners, UnitChecked, check_unit
 from pipelines.verify.segments import check_segments
-from pipelines.verify.subject import Subject
 from pipelines.verify.transcripts import TranscriptCheck
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from manifests.settings.speech import SpeechSettings
 from manifests.shards import npy
 from manifests.storage import Store
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 from pipelines.voice.errors import SpeakError
 from tokenization.adapter import SpeechTokenizer
 from tokenization.registry import needs_fit, open_tokenizer

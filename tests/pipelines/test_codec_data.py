@@ -22,7 +22,7 @@ from pipelines.data import opened
 from pipelines.engine.contract import Task
 from pipelines.reporting import make_report
 from pipelines.say import say_into
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 from pipelines.verify.verify import verify
 from pipelines.voice.voice import Manner
 from tests.faults import command

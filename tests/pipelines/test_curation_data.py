@@ -29,7 +29,7 @@ from pipelines.reporting import make_report
 from pipelines.stages.s35_copies import CopiesJob, prints_name, unpacked
 from pipelines.stages.s40_clean import REASONS
 from pipelines.status import quarantine, status
-from pipelines.verify.subject import Subject
+from pipelines.subject import Subject
 from pipelines.verify.verify import verify
 from pipelines.workspace import Workspace
 from tests.corpora import corpus

@@ -17,8 +17,9 @@ from manifests.dataset import Dataset, DatasetError
 from manifests.recipe import Recipe, parse
 from manifests.settings.features import FeaturesSettings
 from pipelines.data import opened
+from pipelines.query_features import query_features
 from pipelines.repair.repair import repair
-from pipelines.stages.s65_features import bytes_an_hour, query_features
+from pipelines.stages.s65_features import bytes_an_hour
 from pipelines.status import quarantine, status
 from pipelines.summary import featured
 from pipelines.verify.verify import verify
@@ -92,7 +93,7 @@ def test_every_query_has_fifty_frames_a_second_beside_its_tokens(finished: Path)
 def test_they_are_the_encoders_own_states(finished: Path, corpus: Path, weights: Path) -> None:
     from manifests.storage import Store
     from pipelines.stages.s30_plan import unit_cuts
-    from pipelines.verify.subject import Subject
+    from pipelines.subject import Subject
 
     subject, model = Subject.open(str(finished)), whisper.load_model(str(weights), device="cpu")
     side = {sample.key: sample for sample in Dataset.open(str(finished)).side("features")}

@@ -50,7 +50,7 @@ def out(pristine: str, tmp_path: Path) -> Path:
 
 def job_of(root: str, folder: str = "masks-0") -> MaskJob:
     """The job that made the masks under ``root``."""
-    from pipelines.verify.subject import Subject
+    from pipelines.subject import Subject
 
     subject = Subject.open(root)
     assert subject.recipe.mask is not None

@@ -29,9 +29,10 @@ from manifests.shards.reader import ShardError
 from manifests.shards.writer import pack
 from manifests.storage import Store
 from pipelines.report.charts import codebook_use, histogram
+from pipelines.report.collect import collect
 from pipelines.report.endings import LISTED, UNKNOWN_REASON, meaning
 from pipelines.report.example import CLIP_SECONDS, Example
-from pipelines.report.page import build_report, collect, write_report
+from pipelines.report.page import build_report, write_report
 from pipelines.report.sound import FLOOR_DB, audio_uri, log_mel, spectrogram_uri
 from pipelines.report.survey import Bins, Groups, choose_examples, survey
 

@@ -15,9 +15,10 @@ from manifests.dataset import Dataset
 from manifests.receipt import receipts
 from manifests.settings.mask import BernoulliSettings, FullBlockSettings, MaskSet, MaskSettings
 from pipelines.report.charts import BOTTOM, HEIGHT, TOP
+from pipelines.report.collect import ReportInput, collect
 from pipelines.report.mask_picture import BLOCKS, picture
 from pipelines.report.masks import rate_chart, theory
-from pipelines.report.page import ReportInput, build_report, collect
+from pipelines.report.page import build_report
 from tests.pipelines.finished import SETS, make_dataset
 from tests.pipelines.test_report import HOSTILE, Page
 from training.noise.grid import Grid, Key

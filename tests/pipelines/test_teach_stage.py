@@ -27,13 +27,14 @@ from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.repair.repair import repair
 from pipelines.report.charts import size
-from pipelines.report.page import build_report, collect
+from pipelines.report.collect import collect
+from pipelines.report.page import build_report
 from pipelines.report.teach import HOURS, storage
 from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
+from pipelines.subject import Subject
 from pipelines.summary import taught as summary
-from pipelines.verify.subject import Subject
 from pipelines.verify.verify import verify
 from tests.pipelines.test_report import Page
 from tests.small_corpus import fingerprints, write_corpus

@@ -17,7 +17,7 @@ from pipelines import cli
 from pipelines import train as starting
 from pipelines.engine.contract import RunFailed
 from pipelines.engine.stopping import Stopping
-from pipelines.train import vectors_of
+from pipelines.train_rank import vectors_of
 from tests.pipelines.finished import make_dataset
 from tests.pipelines.test_cli import refused
 from training.checkpoint import FOLDER
