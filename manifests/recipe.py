@@ -133,6 +133,8 @@ class Recipe(Settings):
         value = {block: part for block, part in value.items() if part or block not in UNLESS_ASKED}
         if value["teach"] is not None:
             value["teach"].pop("teacher")
+            if value["teach"]["context"] == "clean":  # names of folders are older than the choice
+                value["teach"].pop("context")
         for block, part in (("transcribe", "recogniser"), ("features", None)):
             if block in value:
                 (value[block][part] if part else value[block]).pop("weights", None)

@@ -241,7 +241,7 @@ class DataRun:
         job = s80_teach.TeachJob(side.root, self.space.root, description, settings, units)
         did["teach"] = self.engine.run(job)
         asked = settings.model_dump(mode="json", exclude={"teacher"})
-        return folder, {**asked, "context": "clean", "teacher": teacher, "run": run}
+        return folder, {**asked, "teacher": teacher, "run": run}
 
     def _bootstrapped(
         self, settings: TeachSettings, description: dict[str, Any], did: dict[str, int]

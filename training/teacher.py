@@ -44,17 +44,19 @@ def teacher_of(
 ) -> Teaching | None:
     """Who teaches in a stage: a talker beside the student, or what the dataset's ``teach`` stage recorded; None where nobody does.
 
-    Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, fills in blocks of another size, or is not the one
-    whose trajectories were recorded; ``DatasetError`` where nothing was recorded.
+    Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, fills in blocks of another size, saw other things than the
+    student does, or is not the one whose trajectories were recorded; ``DatasetError`` where nothing was recorded.
     """
     taught = stage.taught
     if taught is None:
         return None
     if taught.stored:
+        _require_same_context(stage, dataset)
         return _recorded(recipe, taught, dataset, device)
     path = taught.teacher or start_of(recipe, dataset)
     assert path is not None, "the recipe has seen to that"
-    return Teacher(_talker(path, recipe, dataset, device), preset(taught.policy), taught.iterations, taught.forced)
+    talker = _talker(path, recipe, dataset, device)
+    return Teacher(talker, preset(taught.policy), taught.iterations, taught.forced, context_of(stage))
 
 
 def _recorded(
@@ -82,7 +84,23 @@ def _recorded(
             f"{path}: not the teacher whose trajectories were recorded ({own[:12]}, not {about['teacher'][:12]})"
         )
     talker = _talker(path, recipe, dataset, device)
-    return Replayed(Teacher(talker, preset(about["policy"]), about["iterations"], about["forced"]))
+    return Replayed(Teacher(talker, preset(about["policy"]), about["iterations"], about["forced"], about["context"]))
+
+
+def context_of(stage: StageSettings) -> str:
+    """What a teacher sees of earlier blocks: what its student sees (VocalNet-MDM 3.4: both get the same masked input)."""
+    return "joint" if stage.layout == "single_stream" else "clean"
+
+
+def _require_same_context(stage: StageSettings, dataset: Dataset) -> None:
+    if STAGE not in dataset.description:
+        return  # that nobody taught is said where it is looked for
+    seen, wanted = dataset.description[STAGE]["context"], context_of(stage)
+    if seen != wanted:
+        raise CheckpointError(
+            f"stage {stage.name} ({stage.layout}) needs a teacher of context {wanted}, and this dataset's saw {seen}: "
+            f"make it with teach.context: {wanted}, or leave out stored, and the teacher runs beside the student"
+        )
 
 
 def _talker(path: str, recipe: TrainingRecipe, dataset: Dataset, device: torch.device | str) -> Talker:

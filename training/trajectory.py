@@ -1,16 +1,19 @@
 """Trajectories of a frozen teacher: which masked cell it decides at which iteration, as what, and how sure it is (VocalNet-MDM 3.4).
 
-All blocks of all noisy copies advance together, each behind the clean blocks before it (context mode ``clean``). In every iteration each block
+All blocks of all noisy copies advance together. What a block sees of those before it is the context: as they truly are (``clean``, what decoding sees and
+two streams train on), or as they are by now in the same copy (``joint``, what a single stream trains on, as the paper appears to). In every iteration each block
 decides as many cells as the reveal policy gives it, the same policy that decoding uses. For a policy that never takes back, the codes
 and the iterations are lossless: :func:`state` rebuilds what the teacher saw before any of them.
 
 Legend: N rows, C noisy copies, L positions (whole blocks), Q codebooks, n blocks of a copy, B positions of a block, R = N x C x n rows of the policy,
-M = B x Q cells of a block, D width, V classes, S text states, T positions of a row.
+K = N x C, M = B x Q cells of a block, D width, V classes, S text states, T positions of a row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +22,7 @@ from training.attention import CLEAN, NOISY, Meta, allow, join
 from training.batches import Batch
 from training.cache import Cache
 from training.ending import ended, only_first_ends
-from training.layout import Noised, speech
+from training.layout import Noised, single_stream, speech
 from training.policies.policy import Policy
 from training.talker import Talker, Text
 from training.taught import Taught, by_head
@@ -54,6 +57,7 @@ class Teacher:
     """A frozen talker, the policy by which it decides, and in how many iterations.
 
     ``forced`` writes the true code wherever the teacher decides, so that later iterations see no mistakes of its own; else its choice.
+    ``context`` is a name of :data:`CONTEXTS`: a student and its teacher have to see the same.
     Raises ValueError for iterations that a byte cannot hold.
     """
 
@@ -61,6 +65,7 @@ class Teacher:
     policy: Policy
     steps: int
     forced: bool = False
+    context: str = "clean"
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST:
@@ -69,7 +74,7 @@ class Teacher:
     @torch.no_grad()
     def trace(self, x: Noised, text_NS: Tensor, states_N: Tensor, hidden: bool = False) -> Trace:
         """Decide every masked cell of every copy. Raises ValueError for a policy that draws, or compares with a prior."""
-        seen = Seen.of(self.talker, x, text_NS, states_N)
+        seen = CONTEXTS[self.context](self.talker, x, text_NS, states_N)
         open_NCLQ = x.masked_NCLQ & x.valid_NL[:, None, :, None]
         ids_NCLQ = x.ids_NCLQ
         step_NCLQ = torch.zeros_like(open_NCLQ, dtype=torch.uint8)
@@ -90,7 +95,7 @@ class Teacher:
     @torch.no_grad()
     def replay(self, x: Noised, text_NS: Tensor, states_N: Tensor, step_NCLQ: Tensor, token_NCLQ: Tensor) -> Tensor:
         """``hidden_NCLQD``: the final states of :meth:`trace`, from what it decided when."""
-        seen, mask = Seen.of(self.talker, x, text_NS, states_N), self.talker.vocabulary.mask
+        seen, mask = CONTEXTS[self.context](self.talker, x, text_NS, states_N), self.talker.vocabulary.mask
         kept = None
         for step in range(1, self.steps + 1):
             hidden_NCLD = seen.hidden(state(step_NCLQ, token_NCLQ, step, mask))
@@ -143,9 +148,17 @@ class Replayed:
         return self.teacher.said(self.teacher.replay(*asked, targets.step_NCLQ, targets.token_NCLQ), picked_NR)
 
 
+class Seen(Protocol):
+    """What noisy copies are run behind, as often as they change."""
+
+    def hidden(self, ids_NCLQ: Tensor) -> Tensor:
+        """``hidden_NCLD`` of the noisy copies as they are now."""
+        ...
+
+
 @dataclass(frozen=True)
-class Seen:
-    """The clean utterances and their text, run once; noisy copies are run behind them as often as they change."""
+class BehindClean:
+    """The clean utterances and their text, run once; every block of a copy is behind the clean blocks before it."""
 
     talker: Talker
     cache: Cache
@@ -155,7 +168,7 @@ class Seen:
     copies: int
 
     @classmethod
-    def of(cls, talker: Talker, x: Noised, text_NS: Tensor, states_N: Tensor) -> Seen:
+    def of(cls, talker: Talker, x: Noised, text_NS: Tensor, states_N: Tensor) -> BehindClean:
         n, copies, length, _ = x.ids_NCLQ.shape
         device, clock = x.codes_NLQ.device, talker.clock
         read = talker.read(text_NS, states_N)
@@ -172,7 +185,35 @@ class Seen:
         return cls(talker, cache, noisy, allow(noisy, join(clean, noisy)), read, copies)
 
     def hidden(self, ids_NCLQ: Tensor) -> Tensor:
-        """``hidden_NCLD`` of the noisy copies as they are now."""
         x_NTD = self.talker.embed(ids_NCLQ.flatten(1, 2), self.meta, self.text)
         hidden_NTD = self.talker.body(x_NTD, self.meta.pos_NT, self.allowed_NTT, cache=self.cache)
         return hidden_NTD.unflatten(1, (self.copies, -1))
+
+
+@dataclass(frozen=True)
+class BehindItself:
+    """Every copy is a row of its own: a block of it is behind its own blocks as they are by now."""
+
+    talker: Talker
+    meta: Meta
+    text_KS: Tensor
+    states_K: Tensor
+    copies: int
+
+    @classmethod
+    def of(cls, talker: Talker, x: Noised, text_NS: Tensor, states_N: Tensor) -> BehindItself:
+        copies = x.ids_NCLQ.shape[1]
+        rows = single_stream(x, talker.clock, talker.vocabulary)
+        return cls(
+            talker, rows.meta, text_NS.repeat_interleave(copies, 0), states_N.repeat_interleave(copies, 0), copies
+        )
+
+    def hidden(self, ids_NCLQ: Tensor) -> Tensor:
+        hidden_KLD = self.talker(ids_NCLQ.flatten(0, 1), self.meta, self.text_KS, self.states_K)
+        return hidden_KLD.unflatten(0, (-1, self.copies))
+
+
+CONTEXTS: dict[str, Callable[[Talker, Noised, Tensor, Tensor], Seen]] = {
+    "clean": BehindClean.of,
+    "joint": BehindItself.of,
+}

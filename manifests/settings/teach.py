@@ -33,6 +33,10 @@ class TeachSettings(Settings):
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"
     )
+    context: Literal["clean", "joint"] = Field(
+        default="clean",
+        description="what a block sees of those before it: their true codes (for two_stream stages), or the same masked copy (for single_stream)",
+    )
     store: Literal["states", "topk", "hidden"] = "hidden"
     k: int = Field(default=32, ge=1, le=65_536, description="likeliest classes that `topk` keeps")
     tau: FiniteFloat = Field(default=2.0, gt=0, description="temperature at which `topk` keeps them")

@@ -139,7 +139,7 @@ class TeachWorker:
         s = self.job.settings
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        return Teacher(_loaded(s, self.device), preset(s.policy), s.iterations, s.forced)
+        return Teacher(_loaded(s, self.device), preset(s.policy), s.iterations, s.forced, s.context)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -229,6 +229,25 @@ def test_a_dataset_without_a_teacher_of_its_own_is_named(
         train(Job(student(), str(out), str(tmp_path / "run")), 1, None, QUIET)
 
 
+def test_a_student_of_a_single_stream_needs_words_of_a_teacher_that_saw_as_little(
+    made: tuple[Path, Path, Path], out: Path, tmp_path: Path
+) -> None:
+    """What is recorded behind clean blocks keeps the name it had before there was a choice."""
+    job = Job(student(layout="single_stream"), str(out), str(tmp_path / "run"))
+    with pytest.raises(
+        CheckpointError, match=r"needs a teacher of context joint, and this dataset's saw clean.*teach\.context: joint"
+    ):
+        train(job, 1, None, QUIET)
+    clean = Dataset.open(str(out)).description["folders"]["teach"]
+    assert make(out, *made[1:], context="joint").did["teach"] > 0
+    assert verify(str(out)).ok
+    assert train(job, 1, None, QUIET).finished
+    with pytest.raises(CheckpointError, match="needs a teacher of context clean"):
+        train(Job(student(), str(out), str(tmp_path / "other")), 1, None, QUIET)
+    make(out, *made[1:])
+    assert Dataset.open(str(out)).description["folders"]["teach"] == clean
+
+
 def test_a_named_teacher_is_not_trained_anew(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     make(tmp_path / "out", *made[1:], teacher=str(own_teacher(made[0])))
     assert not list((tmp_path / "out").glob("teacher-*"))

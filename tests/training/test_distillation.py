@@ -34,6 +34,7 @@ from training.policies import preset
 from training.run import Job, check, train
 from training.talker import Talker
 from training.taught import Teaching
+from training.teacher import context_of
 from training.teacher import teacher_of as found_teacher
 from training.trainer import Trainer
 from training.trajectory import Teacher, state
@@ -65,20 +66,24 @@ def gradient(talker: Talker, one: Batch, how: StageSettings, teacher: Teaching |
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in talker.parameters()])
 
 
-def teacher_of(talker: Talker, iterations: int) -> Teacher:
-    return Teacher(copy.deepcopy(talker).requires_grad_(False), preset("even"), iterations)
+def teacher_of(talker: Talker, iterations: int, layout: str = "two_stream") -> Teacher:
+    own = copy.deepcopy(talker).requires_grad_(False)
+    return Teacher(
+        own, preset("even"), iterations, context=context_of(StageSettings(layout=layout, masks="any", steps=1))
+    )
 
 
 @pytest.mark.parametrize("kl", ["reverse", "forward"])
+@pytest.mark.parametrize("layout", ["two_stream", "single_stream"])
 @pytest.mark.parametrize("codebooks", [1, 2])
-def test_a_student_that_does_what_its_teacher_does_stays_where_it_is(codebooks: int, kl: str) -> None:
+def test_a_student_that_does_what_its_teacher_does_stays_where_it_is(codebooks: int, layout: str, kl: str) -> None:
     """T26: of one iteration a student that is its teacher has loss 0 and gradient 0."""
     talker = tiny.talker(codebooks)
-    one, how = batch(talker), settings(alpha=1.0, kl=kl, floor=-60.0)
-    loss = loss_of(talker, talker, one, how, teacher_of(talker, 1)).mean()
+    one, how = batch(talker), settings(layout, alpha=1.0, kl=kl, floor=-60.0)
+    loss = loss_of(talker, talker, one, how, teacher_of(talker, 1, layout)).mean()
     assert loss.item() == pytest.approx(0, abs=1e-12)
-    assert gradient(talker, one, how, teacher_of(talker, 1)).abs().max() < 1e-10
-    assert gradient(talker, one, how, teacher_of(talker, 3)).abs().max() > 1e-4, "later iterations know more"
+    assert gradient(talker, one, how, teacher_of(talker, 1, layout)).abs().max() < 1e-10
+    assert gradient(talker, one, how, teacher_of(talker, 3, layout)).abs().max() > 1e-4, "later iterations know more"
 
 
 def test_after_a_step_of_distillation_alone_it_still_says_the_same() -> None:
@@ -117,7 +122,7 @@ def test_each_cell_is_taught_by_the_iteration_that_decided_it(layout: str, kl: s
     """The loss, put together cell by cell from the states of the trajectory."""
     talker, other = tiny.talker(), tiny.talker(seed=1)
     one, how = batch(talker), settings(layout, alpha=0.6, kl=kl, tau=1.5)
-    teacher = teacher_of(other, 3)
+    teacher = teacher_of(other, 3, layout)
     found = loss_of(talker, talker, one, how, teacher).mean()
     x = one.noised
     trace = teacher.trace(x, one.text_NS, one.states_N)
@@ -130,7 +135,7 @@ def test_each_cell_is_taught_by_the_iteration_that_decided_it(layout: str, kl: s
             other,
             other,
             batch_of(one, state(trace.step_NCLQ, trace.token_NCLQ, step, other.vocabulary.mask)),
-            "two_stream",
+            layout,
             "mean",
         )
         logits_NCLV = torch.zeros_like(teacher_NCLV)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.training import tiny
 from training.decoding.block import BlockDecoder
-from training.layout import Noised, two_stream
+from training.layout import Noised, single_stream, two_stream
 from training.losses import reverse_kl
 from training.policies import preset
 from training.talker import Talker
-from training.trajectory import GIVEN, Seen, Teacher, state
+from training.trajectory import CONTEXTS, GIVEN, Teacher, state
 
 BLOCK = 4
 
@@ -42,24 +42,48 @@ def open_cells(x: Noised) -> Tensor:
     return x.masked_NCLQ & x.valid_NL[:, None, :, None]
 
 
-def in_training(talker: Talker, x: Noised, ids_NCLQ: Tensor, text_NS: Tensor, states_N: Tensor) -> Tensor:
+def in_training(
+    talker: Talker, x: Noised, ids_NCLQ: Tensor, text_NS: Tensor, states_N: Tensor, context: str = "clean"
+) -> Tensor:
     """``logits_NCLQV`` by the layout that training uses."""
-    rows = two_stream(replace(x, ids_NCLQ=ids_NCLQ), talker.clock, talker.vocabulary)
-    hidden = talker(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
-    return talker.logits(hidden).unflatten(1, ids_NCLQ.shape[1:3])
+    layout = {"clean": two_stream, "joint": single_stream}[context]
+    rows = layout(replace(x, ids_NCLQ=ids_NCLQ), talker.clock, talker.vocabulary)
+    again = len(rows.ids_NTQ) // len(text_NS)
+    words = text_NS.repeat_interleave(again, 0), states_N.repeat_interleave(again, 0)
+    logits = talker.logits(talker(rows.ids_NTQ, rows.meta, *words, rows.wanted))
+    return logits.reshape(*ids_NCLQ.shape, -1)
 
 
+@pytest.mark.parametrize("context", list(CONTEXTS))
 @pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 @pytest.mark.parametrize("codebooks", [1, 3])
-def test_the_teacher_sees_what_training_and_decoding_see(codebooks: int, conditioning: str) -> None:
+def test_the_teacher_sees_what_training_and_decoding_see(codebooks: int, conditioning: str, context: str) -> None:
     talker = tiny.talker(codebooks, conditioning=conditioning)
     x, (text_NS, states_N) = noised(talker), texts(3)
     with torch.no_grad():
-        hidden_NCLD = Seen.of(talker, x, text_NS, states_N).hidden(x.ids_NCLQ)
+        hidden_NCLD = CONTEXTS[context](talker, x, text_NS, states_N).hidden(x.ids_NCLQ)
         found = talker.logits(hidden_NCLD.flatten(1, 2)).unflatten(1, hidden_NCLD.shape[1:3])
-        wanted = in_training(talker, x, x.ids_NCLQ, text_NS, states_N)
+        wanted = in_training(talker, x, x.ids_NCLQ, text_NS, states_N, context)
     there = x.valid_NL[:, None].expand(-1, 2, -1)
     torch.testing.assert_close(found[there], wanted[there])
+
+
+@pytest.mark.parametrize(("context", "knows"), [("clean", True), ("joint", False)])
+def test_only_behind_clean_blocks_it_knows_true_codes_that_the_copy_does_not_show(context: str, knows: bool) -> None:
+    """In a single stream the student sees earlier blocks as masked as they are: so must its teacher (VocalNet-MDM 3.4)."""
+    talker = tiny.talker()
+    x, words = noised(talker), texts(3)
+    hidden_code = open_cells(x)[:, :, :BLOCK].all(1)  # of the first block, masked in both copies
+    assert hidden_code.any()
+    codes_NLQ = x.codes_NLQ.clone()
+    codes_NLQ[:, :BLOCK][hidden_code] = (codes_NLQ[:, :BLOCK][hidden_code] + 1) % talker.vocabulary.size
+    one, other = (
+        Teacher(talker, preset("even"), 2, context=context).trace(replace(x, codes_NLQ=codes), *words, hidden=True)
+        for codes in (x.codes_NLQ, codes_NLQ)
+    )
+    assert one.hidden_NCLQD is not None
+    assert other.hidden_NCLQD is not None
+    assert (not torch.equal(one.hidden_NCLQD, other.hidden_NCLQD)) == knows
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 9])
@@ -77,14 +101,15 @@ def test_every_block_decides_its_quota(steps: int) -> None:
         left_R = left_R - quota_R
 
 
+@pytest.mark.parametrize("context", list(CONTEXTS))
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("codebooks", [1, 2])
 @pytest.mark.parametrize("policy", ["even", "margin", "left_to_right", "threshold"])
-def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: int, forced: bool) -> None:
+def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: int, forced: bool, context: str) -> None:
     """T20: the state before each iteration, rebuilt and run through the training layout, gives the same cells, codes and certainty."""
     talker, steps = tiny.talker(codebooks), 3
     x, words, v = noised(talker), texts(3), talker.vocabulary
-    trace = Teacher(talker, preset(policy), steps, forced).trace(x, *words, hidden=True)
+    trace = Teacher(talker, preset(policy), steps, forced, context).trace(x, *words, hidden=True)
     assert trace.hidden_NCLQD is not None
     for step in range(1, steps + 1):
         before_NCLQ, now_NCLQ = state(trace.step_NCLQ, trace.token_NCLQ, step, v.mask), trace.step_NCLQ == step
@@ -94,7 +119,7 @@ def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: in
             open_NCLQ[x.valid_NL[:, None].expand(-1, 2, -1)],
         )
         with torch.no_grad():
-            logits_NCLQV = in_training(talker, x, before_NCLQ, *words)
+            logits_NCLQV = in_training(talker, x, before_NCLQ, *words, context)
             kept_NCLQV = talker.logits(trace.hidden_NCLQD.flatten(0, 2))  # of each cell's own iteration
         if codebooks > 1:
             logits_NCLQV[..., 1:, v.eos] = float("-inf")
@@ -141,10 +166,11 @@ def decided(
     return codes, now
 
 
-def test_an_utterance_is_traced_alike_alone_and_beside_longer_ones() -> None:
+@pytest.mark.parametrize("context", list(CONTEXTS))
+def test_an_utterance_is_traced_alike_alone_and_beside_longer_ones(context: str) -> None:
     talker = tiny.talker()
     x, (text_NS, states_N) = noised(talker), texts(3)
-    teacher = Teacher(talker, preset("even"), 3)
+    teacher = Teacher(talker, preset("even"), 3, context=context)
     together = teacher.trace(x, text_NS, states_N)
     for n, frames in enumerate((9, 3, 14)):
         own = (frames // BLOCK + 1) * BLOCK
