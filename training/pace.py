@@ -98,7 +98,8 @@ class Pace(nn.Module):
 
     def forward(self, states_NSD: Tensor, states_N: Tensor, ends_NS: Tensor, meta: Meta) -> Tensor:
         """``paced_NTD``: what is added at each position."""
-        index_NT, last_NT = self.expected(ends_NS, meta), self.last(meta)
+        last_NT = self.last(meta)
+        index_NT = torch.minimum(self.expected(ends_NS, meta), states_N[:, None])  # what fills rows up is not said
         if not states_NSD.shape[1]:  # no text at all: one state, that is never there
             states_NSD = states_NSD.new_zeros(len(states_NSD), 1, states_NSD.shape[2])
         paced_NTD = states_NSD.new_zeros(())

@@ -123,6 +123,25 @@ def test_text_that_arrives_in_pieces_is_told_as_the_whole_of_it(
     torch.testing.assert_close(told(read), told(len(said)))
 
 
+@given(
+    st.lists(st.integers(0, 40 * GRAIN), min_size=3, max_size=3),
+    st.lists(st.integers(0, 2), max_size=12),
+    st.integers(1, 9),
+)
+def test_text_beside_longer_text_is_told_as_it_is_alone(parts: list[int], said: list[int], padding: int) -> None:
+    """What fills a row up takes no time, whatever token it looks like: behind its end the text is over."""
+    made = pace(*(part / GRAIN for part in parts))
+    torch.nn.init.normal_(made.over_D)
+    text_1S = torch.tensor([said + [0] * padding], dtype=torch.long)
+    states_1SD, meta = torch.randn(1, len(said) + padding, 8), speech(0, 96, CLOCK, NOISY)
+
+    def told(count: int) -> torch.Tensor:
+        ends_1S = made.ends(made.durations(text_1S[:, :count]))
+        return made(states_1SD[:, :count], torch.tensor([len(said)]), ends_1S, meta)
+
+    torch.testing.assert_close(told(len(said) + padding), told(len(said)))
+
+
 def test_neighbours_of_the_expected_state_are_told_but_none_of_a_later_turn() -> None:
     """Two states a turn of 4 frames; each takes 3, so that at frame 3 the second is expected, and the third belongs to the next turn."""
     made = pace(0, 0, 3)
