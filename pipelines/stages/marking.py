@@ -31,11 +31,16 @@ assert PACKED.size == ROW.itemsize
 
 
 def content_of(cut: dict[str, Any]) -> bytes:
-    """What makes two utterances copies: a hash of the same bytes, the same part of them, the same words. Empty for what can be no copy."""
+    """What makes two utterances copies: a hash of the same bytes, the same part of them, the same words, in answer to the same query.
+
+    Empty for what can be no copy. Queries are the same where the corpus says the same of them; their sound is not looked at yet.
+    """
     custom = cut["custom"]
     if "content" not in custom or "fault" in custom:
         return b""
     part = [cut["start"], custom.get("asked_seconds"), custom.get("asked_channel"), cut["supervisions"][0].get("text")]
+    if "query" in custom:  # the same words can answer many questions
+        part.append(sorted(custom["query"].items()))
     text = f"{custom['content']}{part}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

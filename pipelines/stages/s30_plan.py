@@ -28,7 +28,7 @@ from pipelines.near import text as near_text
 from pipelines.stages.buckets import Bounds
 from pipelines.stages.marking import Dealt, line_reader, placed
 
-VERSION = 1
+VERSION = 2
 RECEIPT = "plan.json"
 DEFAULT_BOUNDS = Bounds()
 

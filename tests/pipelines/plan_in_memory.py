@@ -18,7 +18,7 @@ def content(cut: dict[str, Any]) -> str | None:
     if "content" not in custom or "fault" in custom:
         return None
     part = [cut["start"], custom.get("asked_seconds"), custom.get("asked_channel"), cut["supervisions"][0].get("text")]
-    return f"{custom['content']}{part}"
+    return f"{custom['content']}{part}{orjson.dumps(custom.get('query'))}"
 
 
 def marks(cuts: list[dict[str, Any]], dedup: bool) -> tuple[dict[int, str], dict[int, str]]:

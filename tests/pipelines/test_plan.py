@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
-from manifests.utterance import AudioRef, Header, Utterance, from_cut, to_cut
+from manifests.utterance import AudioRef, Header, Query, Utterance, from_cut, to_cut
 from pipelines.stages.buckets import Bounds
 from pipelines.stages.s30_plan import batches, planned, read_plan, unit_cuts, write_plan
 from tests.memory import peak_of
@@ -21,10 +21,12 @@ CORPUS = st.dictionaries(IDS, SECONDS, min_size=1, max_size=60)
 
 def line(
     utterance_id: str, seconds: float = 1.0, content: str | None = None, text: str | None = "hello", start: float = 0.0,
-    speaker: str | None = None, fault: tuple[str, str] | None = None,
+    speaker: str | None = None, fault: tuple[str, str] | None = None, query: Query | None = None,
 ) -> bytes:  # fmt: skip
     header = Header(1000, max(1, round(seconds * 1000)), 1, content, fault)
-    return orjson.dumps(to_cut(Utterance(utterance_id, AudioRef("a.wav"), text, speaker, start=start), header))
+    return orjson.dumps(
+        to_cut(Utterance(utterance_id, AudioRef("a.wav"), text, speaker, start=start, query=query), header)
+    )
 
 
 def cuts_of(lines: list[bytes], settings: PlanSettings | None = None) -> dict[str, dict]:
@@ -37,6 +39,7 @@ NAMES = st.one_of(IDS, st.sampled_from(["a", "a#2", "a#2#", "a#3", "a#2#2", "b",
 ROWS = st.builds(
     line, NAMES, SECONDS, st.sampled_from([None, "x", "y"]), st.sampled_from(["hello", None]), st.sampled_from([0.0, 0.5]),
     st.sampled_from([None, *"abcdefghijkl"]), st.sampled_from([None, None, None, ("unreadable", "is no sound")]),
+    st.sampled_from([None, Query("is it on"), Query("is it on", audio=AudioRef("q.wav"))]),
 )  # fmt: skip
 BOUNDS = st.builds(Bounds, st.sampled_from([1, 100, 5_000, 32 << 20]), st.sampled_from([1, 2, 8]))
 PLANS = st.builds(
@@ -127,6 +130,13 @@ def test_copies_are_the_same_bytes_part_and_words_and_the_first_is_kept() -> Non
     )
     copies = [{name: owner for name, owner in one.items() if owner} for one in found]
     assert copies == [{"b": "a"}, {}]
+
+
+def test_the_same_answer_to_another_query_is_no_copy() -> None:
+    """Replies that are spoken once and played often: the pairs are what is learned from."""
+    queries = [Query("lamp on"), Query("music on"), Query("lamp on"), Query("lamp on", audio=AudioRef("q.wav")), None]
+    cuts = cuts_of([line(f"d{n}", content="okay", query=query) for n, query in enumerate(queries)])
+    assert {name: cut["custom"]["copy_of"] for name, cut in cuts.items() if "copy_of" in cut["custom"]} == {"d2": "d0"}
 
 
 def test_a_copy_stays_in_the_plan_and_says_whose_it_is() -> None:
