@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -93,6 +94,8 @@ def _override(value: dict[str, Any], assignment: str) -> None:
         new = _yaml(text)
     except UNREADABLE as error:
         raise RecipeError(f"--set {assignment[:200]}: not YAML: {_short(error)}") from None
+    if isinstance(new, str) and text.strip().startswith(new):
+        new = text.strip()  # nobody writes comments there: a folder may be called "take #2"
     if isinstance(place, dict):
         place[key] = new
     else:
@@ -133,7 +136,9 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
     got = (
         "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {SHOWN.repr(fault['input'])})"
     )
-    return f"{where}: {place or 'recipe'}: {said}{got}"
+    unquoted = kind == "string_type" and isinstance(fault["input"], bool | int | float | date)
+    hint = "; as YAML reads it this is no text: write it in quotes" if unquoted else ""
+    return f"{where}: {place or 'recipe'}: {said}{got}{hint}"
 
 
 def _without_tags(value: Any, loc: Sequence[str | int]) -> list[str]:

@@ -77,6 +77,18 @@ def test_a_value_of_another_kind_is_named_by_place_and_value(value: dict, place:
         parse(value)
 
 
+@pytest.mark.parametrize("text", ["20240101", "no", "2024-01-01", "1.5"])
+def test_a_text_that_yaml_reads_as_something_else_is_to_be_quoted(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"corpus\.language: .*write it in quotes"):
+        load("corpus", [f"corpus.language={text}"])
+    assert load("corpus", [f'corpus.language="{text}"']).corpus.language == text
+
+
+@pytest.mark.parametrize("folder", ["/data/take #2", "c #1", "a#b"])
+def test_a_number_sign_in_an_override_begins_no_comment(folder: str) -> None:
+    assert load("corpus", [f"corpus.root={folder}"]).corpus.root == folder
+
+
 def test_every_mistake_has_its_line() -> None:
     with pytest.raises(RecipeError) as caught:
         parse({**SMALL, "plan": {"seeed": 1, "unit_seconds": -1}, "spit": {}})
