@@ -117,7 +117,7 @@ def _planned(asked: Asked, console: Console) -> Export:
     if "://" in asked.dest:
         raise ExportError(f"{asked.dest}: an export is written into a local folder; copy it from there")
     format_, data = format_named(asked.kind), Dataset.open(asked.out)
-    dest = Path(os.path.abspath(asked.dest))
+    dest = Path(os.path.realpath(asked.dest))  # a name can be given to what a link leads to, not to the link
     corpus = _corpus(asked, data, console)
     about = About.of(data, corpus is not None, asked.place or str(dest))
     format_.check(about)
@@ -173,15 +173,26 @@ def _check_dest(dest: Path) -> None:
 
 
 def _stands(one: Export) -> bool:
-    """Whether this very export is there. Raises :class:`ExportError` where another one is."""
+    """Whether this very export is there. Raises :class:`ExportError` where another one is, or files of it are gone."""
     known = _json(one.dest / MARK)
     if known is None:
         return False
     if {k: known.get(k) for k in one.plan} == dict(one.plan):
+        if gone := next((name for name in _listed(one.dest) if not (one.dest / name).exists()), None):
+            raise ExportError(f"{one.dest}: {gone} is gone from this export; remove the folder and export again")
         return True
     raise ExportError(
         f"{one.dest}: holds another export ({_differs(known, one.plan)}); remove it, or name another folder"
     )
+
+
+def _listed(dest: Path) -> Iterator[str]:
+    """The files of a finished export; the list itself where that is gone."""
+    try:
+        with (dest / SUMS).open(encoding="utf-8") as sums:
+            yield from (line.rstrip("\n").partition("  ")[2] for line in sums)
+    except FileNotFoundError:
+        yield SUMS
 
 
 def _make(partial: Path) -> None:

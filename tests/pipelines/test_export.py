@@ -243,6 +243,22 @@ def test_an_empty_folder_is_taken(root: str, tmp_path: Path) -> None:
     assert (tmp_path / "to" / "README.md").is_file()
 
 
+def test_a_link_to_an_empty_folder_is_followed(root: str, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    assert ask(root, "hf", tmp_path / "out", sound=False)
+    assert (tmp_path / "disk" / "export.json").is_file()
+    assert not ask(root, "hf", tmp_path / "out", sound=False)
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "README.md"])
+def test_a_finished_export_of_which_files_are_gone_is_no_export(root: str, tmp_path: Path, name: str) -> None:
+    ask(root, "hf", tmp_path / "out", sound=False)
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(ExportError, match=rf"{name} is gone from this export; remove the folder and export again"):
+        ask(root, "hf", tmp_path / "out", sound=False)
+
+
 def test_another_export_is_refused_finished_or_not(
     root: str, tmp_path: Path, die_at: Callable[[str, int], None]
 ) -> None:
