@@ -111,6 +111,10 @@ def _alone(job: Job, console: Console) -> Outcome:
 # Several processes of our own
 
 
+class Died(RunFailed):
+    """A rank that ended without a word."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One of the processes."""
@@ -130,7 +134,7 @@ def _together(job: Job, count: int) -> Outcome:
             return _outcome(members, stopping, stop.set)
         finally:
             for member in members:
-                member.process.terminate()
+                member.process.kill()  # nothing of it is needed any more, and it does not listen
                 member.process.join()
 
 
@@ -153,6 +157,8 @@ def _outcome(members: list[Member], stopping: Stopping, ask: Callable[[], None])
         for pipe in wait(list(open_pipes), LOOK_EVERY):
             rank = open_pipes.pop(pipe)  # pyright: ignore[reportArgumentType]
             said = _said(pipe, rank)  # pyright: ignore[reportArgumentType]
+            if isinstance(said, Died) and stopping.draining:
+                raise Interrupted("stopped; the same command goes on from the last checkpoint")
             if isinstance(said, BaseException):
                 raise _cause(said, open_pipes)
             outcomes[rank] = said
@@ -181,15 +187,15 @@ def _said(pipe: Connection, rank: int) -> Outcome | BaseException:
     try:
         return pipe.recv()
     except EOFError:
-        return RunFailed(
+        return Died(
             f"rank {rank} died (crash in native code, or killed for memory); the same command goes on from the last checkpoint"
         )
 
 
 def _rank(job: Job, rank: int, size: int, meeting: str, stop: Any, pipe: Connection) -> None:
-    """The main function of a rank: it is told to stop by ``stop``, for Ctrl-C reaches all processes of a terminal."""
+    """The main function of a rank: it is told to stop by ``stop``, for signals (Ctrl-C, ``timeout``, Slurm) may reach all processes of a group."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN)
     if device_of(rank).type == "cpu":
         torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
     try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from training.run import Job
     from training.trainer import Outcome
 
-VERSION = 1
+VERSION = 2
 RECEIPT = "teacher.json"
 PROCESSES = 2
 

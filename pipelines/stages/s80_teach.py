@@ -49,7 +49,7 @@ from training.rows import Reader, Row, stored_masks
 from training.talker import Talker
 from training.trajectory import Teacher, Trace
 
-VERSION = 1
+VERSION = 2
 
 Arrays = dict[str, np.ndarray]
 

@@ -122,16 +122,17 @@ def test_a_rank_that_meets_damage_ends_all_with_one_line(tmp_path: Path) -> None
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_ctrl_c_ends_the_step_and_the_same_command_goes_on_to_the_same_bits(
-    dataset: str, tmp_path: Path, processes: str
+@pytest.mark.parametrize(("processes", "sent"), [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGTERM)])
+def test_a_signal_to_all_ends_the_step_and_the_same_command_goes_on_to_the_same_bits(
+    dataset: str, tmp_path: Path, processes: str, sent: signal.Signals
 ) -> None:
+    """Ctrl-C of a terminal, or the SIGTERM of ``timeout`` and of a scheduler: every process of the group gets it."""
     long = recipe(
         {"layout": "two_stream", "masks": "hierarchical", "steps": 60}, checkpoint_every=1_000, talker={"dropout": 0.1}
     )
     process = start(long, dataset, tmp_path / "cut", "--processes", processes)
     _wait_for_step(tmp_path / "cut")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     code, output = finish(process)
     stopped = checkpoint.find(tmp_path / "cut").step
     assert code == 130, output
