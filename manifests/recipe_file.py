@@ -6,6 +6,7 @@ A kind of recipe is a pydantic model and the folder of the recipes that are ship
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -19,6 +20,14 @@ R = TypeVar("R", bound=BaseModel)
 MAX_BYTES = 1 << 20
 SHOWN = reprlib.Repr()
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 2, 120, 120
+# What pydantic says in words of its own.
+PLAINLY = {
+    "tuple_type": "a list is wanted: [one, two]",
+    "list_type": "a list is wanted: [one, two]",
+    "dict_type": "a block is wanted: {key: value}",
+    "model_type": "a block is wanted: {key: value}, or {} for all as it is by itself",
+    "model_attributes_type": "a block is wanted that says which kind: {name: KIND}",
+}
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)  # a date or a number that is none is a ValueError
 
 
@@ -132,7 +141,12 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
         return f"{where}: {place}: no such kind {fault['ctx']['tag']!r}; {hint}"
     if kind == "union_tag_not_found":
         return f"{where}: {place}: say which kind with {fault['ctx']['discriminator']}"
-    said = fault["ctx"]["error"] if kind == "value_error" else fault["msg"]
+    if kind == "literal_error":
+        known = re.findall(r"'([^']*)'", str(fault["ctx"]["expected"]))
+        near = difflib.get_close_matches(str(fault["input"]), known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        return f"{where}: {place.removesuffix('.[key]')}: there is no {SHOWN.repr(fault['input'])}; {hint}"
+    said = fault["ctx"]["error"] if kind == "value_error" else PLAINLY.get(kind, fault["msg"])
     got = (
         "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {SHOWN.repr(fault['input'])})"
     )

@@ -14,11 +14,15 @@ from rich.progress import Progress, TaskID
 FAULTS, USAGE, UNFINISHED, INTERRUPTED = 1, 2, 3, 130
 
 RecipeArg = Annotated[
-    str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (demo, corpus).")
+    str, typer.Argument(help="A recipe: path of a YAML file, or the name of a shipped one (corpus, demo).")
 ]
 OutOpt = Annotated[str, typer.Option("--out", "-o", help="Output root: a folder or an fsspec URL.")]
 SetOpt = Annotated[
-    list[str] | None, typer.Option("--set", help="Override one value, as in --set corpus.root=/data (repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override one value that --print-recipe shows: --set KEY=VALUE (repeatable); quote it all where VALUE has spaces or braces.",
+    ),
 ]
 OutArg = Annotated[str, typer.Argument(help="The output root of `speechmill data`.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]

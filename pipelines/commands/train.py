@@ -14,7 +14,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A training recipe: path of a YAML file, or a shipped one (demo, scratch, isd, demo-ar, demo-mtp, paper, tiny)."
+            help="A training recipe: path of a YAML file, or a shipped one (demo, demo-ar, demo-mtp, isd, paper, paper-isd, scratch, teacher, tiny)."
         ),
     ] = "demo",
     dataset: OutArg = "out",

@@ -47,7 +47,10 @@ def repair(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be made anew; change nothing.")] = False,
     workers: Annotated[int | None, typer.Option(help="Parallel workers, instead of those the recipe has.")] = None,
     reencode: Annotated[
-        int, typer.Option(help="Utterances whose tokens are made again from the corpus and compared.")
+        int,
+        typer.Option(
+            help="Utterances whose tokens are made again from the corpus and compared, too; none: on another kind of processor whole bytes may differ in the last bit."
+        ),
     ] = 0,
 ) -> None:
     """Make anew what `verify` finds damaged, by the recipe that OUT records, and verify the whole.

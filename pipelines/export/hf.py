@@ -30,7 +30,7 @@ class HuggingFace:
 
     def notes(self, about: About) -> Sequence[str]:
         return (
-            ["to hear the audio column, datasets needs torchcodec (or cast it with Audio(decode=False))"]
+            ["to hear audio columns, datasets needs torchcodec (or cast each of them with Audio(decode=False))"]
             if about.sound
             else []
         )

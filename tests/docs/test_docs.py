@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import indent
 from types import ModuleType
 
 import pytest
+
+from tests.pipelines.tiny_run import make_tested_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,6 +59,24 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_files_that_pages_name_are_there(page: Path) -> None:
     named = re.findall(r"`((?:pipelines|tokenization|training|manifests|tests|benchmarks|deploy|docs)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8"))  # fmt: skip
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def snippets(name: str, *parts: str) -> list[str]:
+    """The Python code of a page that holds all of these."""
+    page = (ROOT / name).read_text(encoding="utf-8")
+    return [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if all(part in code for part in parts)]
+
+
+def test_code_that_reads_a_dataset_runs(tmp_path: Path) -> None:
+    make_tested_dataset(tmp_path)
+    [opened], [loaded] = snippets("README.md", "Dataset.open"), snippets("docs/data-format.md", "DataLoader")
+    told = "\n    print(codes_BFQ.ndim, codes_BFQ.dtype, len(codes_BFQ) == len(texts))"
+    for code in (opened.replace('sample.meta["query"]["text"]', "None"), f"if True:\n{indent(loaded, '    ')}{told}"):
+        path = tmp_path / "snippet.py"
+        path.write_text(code)
+        done = subprocess.run([sys.executable, path], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "3 torch.int64 True\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

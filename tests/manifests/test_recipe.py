@@ -60,7 +60,6 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(value: dict, line: s
         ({**SMALL, "plan": {"unit_seconds": "many"}}, "plan.unit_seconds"),
         ({**SMALL, "plan": {"unit_seconds": -1}}, "plan.unit_seconds"),
         ({**SMALL, "run": {"attempts": 0}}, "run.attempts"),
-        ({**SMALL, "split": {"by": "weather"}}, "split.by"),
         ({**SMALL, "plan": [1]}, "plan"),
         (masks(), "mask.sets"),
         (masks(Loud={"views": 2, "mix": [{"noise": "bernoulli"}]}), r"mask.sets.Loud.\[key\]"),
@@ -87,6 +86,25 @@ def test_a_text_that_yaml_reads_as_something_else_is_to_be_quoted(text: str) -> 
 @pytest.mark.parametrize("folder", ["/data/take #2", "c #1", "a#b"])
 def test_a_number_sign_in_an_override_begins_no_comment(folder: str) -> None:
     assert load("corpus", [f"corpus.root={folder}"]).corpus.root == folder
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "segment.detector=silero",
+            "segment.detector: a block is wanted that says which kind: {name: KIND} (got 'silero')",
+        ),
+        ("copies=true", "copies: a block is wanted: {key: value}, or {} for all as it is by itself (got True)"),
+        ("corpus.audio_roots=/a", "corpus.audio_roots: a list is wanted: [one, two] (got '/a')"),
+        ("run.stages={token: {workers: 2}}", "run.stages.token: there is no 'token'; did you mean tokens?"),
+        ("split.by=weather", "split.by: there is no 'weather'; one of "),
+    ],
+)
+def test_what_is_wanted_is_said_as_one_would_write_it(override: str, line: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load("corpus", [override])
+    assert f"{find('corpus')}: {line}" in str(caught.value)
 
 
 def test_every_mistake_has_its_line() -> None:

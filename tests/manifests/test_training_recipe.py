@@ -59,7 +59,7 @@ def test_the_paper_is_one_recipe_away() -> None:
         ({"train": {"stages": [STAGE], "schedule": {"name": "wsd", "decai": 1}}}, "did you mean train.schedule.decay?"),
         ({"train": {"stages": [STAGE], "validation": {"evry": 1}}}, "did you mean train.validation.every?"),
         ({"talker": {"width": 30}, "train": {"stages": [STAGE]}}, "talker: talker.width 30 is not a multiple of"),
-        ({"train": {"stages": [{**STAGE, "layout": "two_streams"}]}}, "train.stages.0.layout: Input should be 'two_stream'"),
+        ({"train": {"stages": [{**STAGE, "layout": "two_streams"}]}}, "train.stages.0.layout: there is no 'two_streams'; did you mean two_stream?"),
         ({"train": {"stages": []}}, "train.stages: a run needs at least one stage"),
         ({"train": {"stages": [{**STAGE, "steps": "many"}]}}, "train.stages.0.steps: "),
         ({"train": {"stages": [STAGE], "ema": 1.0}}, "train.ema: "),

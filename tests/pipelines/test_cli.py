@@ -9,6 +9,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from manifests.recipe import shipped as data_recipes
+from manifests.training_recipe import shipped as training_recipes
 from pipelines import cli
 from tests.small_corpus import overrides, write_corpus
 
@@ -35,6 +37,13 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def test_the_help_names_every_recipe_that_is_shipped() -> None:
+    known = {"train": training_recipes(), "data": data_recipes()}
+    for name, recipes in known.items():
+        said = " ".join(CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "400"}).stdout.split())
+        assert ", ".join(recipes) in said
 
 
 def test_the_commands_are_these_and_each_has_help() -> None:
