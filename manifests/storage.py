@@ -31,6 +31,14 @@ class OutsideRoot(ValueError):
     """A name that would leave its root."""
 
 
+def in_full(place: str) -> str:
+    """A local path in full, so that processes with other working directories find the same there; a URL as it is."""
+    scheme, slashes, path = place.rpartition("://")
+    if scheme not in ("", "file"):
+        return place
+    return f"{scheme}{slashes}{os.path.abspath(os.path.expanduser(path))}"
+
+
 @dataclass(frozen=True)
 class Store:
     """A root (local path or fsspec URL such as ``s3://bucket/data``) and the files under it.

@@ -39,6 +39,7 @@ from pipelines.folders import (
 )
 from pipelines.manifesting import Manifesting, Manifests
 from pipelines.output_lock import output_lock
+from pipelines.run_file import RUN
 from pipelines.stages import (
     s20_ingest,
     s30_plan,
@@ -51,8 +52,6 @@ from pipelines.stages import (
 )
 from pipelines.workspace import Workspace
 from tokenization.voice_activity.registry import open_detector
-
-RUN = "run.json"  # how and from where the output was made: not part of the dataset
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class DataRun:
     def printed(self, root: str, plan: str, units: tuple[Unit, ...]) -> tuple[str, int]:
         """Take the fingerprints of units: (the folder of the marked plan, how many were done now)."""
         folder, store = copies_folder(self.space, plan), self.space.store
-        job = s35_copies.CopiesJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        job = s35_copies.CopiesJob(store.sub(folder).root, store.sub(plan).root, root, self.space.placed, units)
         return folder, self.engine.run(job)
 
     def mark(self, plan: str, folder: str, units: tuple[Unit, ...]) -> bool:
@@ -136,7 +135,7 @@ class DataRun:
         folder, store = transcripts_folder(self.space, plan), self.space.store
         if folder is None:
             return {}
-        job = s38_transcribe.TranscribeJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units)
+        job = s38_transcribe.TranscribeJob(store.sub(folder).root, store.sub(plan).root, root, self.space.placed, units)
         did[s38_transcribe.STAGE] = self.engine.run(job)
         return {s38_transcribe.STAGE: folder}
 
@@ -146,7 +145,7 @@ class DataRun:
         """The folder of what was fitted; ``heard`` is that of the transcripts."""
         folder, store = fit_folder(self.space, plan), self.space.store
         texts = store.sub(heard).root if heard else None
-        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.recipe, units, texts)
+        job = s50_fit.FitJob(store.sub(folder).root, store.sub(plan).root, root, self.space.placed, units, texts)
         did["fit"] = self.engine.run(job)
         return folder
 
@@ -164,7 +163,7 @@ class DataRun:
             store.sub(fit).root,
             root,
             self.space.corpus_name,
-            self.recipe,
+            self.space.placed,
             units,
             store.sub(heard).root if heard else None,
         )
@@ -182,7 +181,7 @@ class DataRun:
         store, folder = self.space.store, features_folder(self.space, tokens)
         s70_mask.forget_outdated(store.sub(folder), store.sub(tokens), units)
         places = store.sub(folder).root, store.sub(plan).root, store.sub(tokens).root
-        job = s65_features.FeaturesJob(places[0], places[1], places[2], root, self.recipe, units)
+        job = s65_features.FeaturesJob(places[0], places[1], places[2], root, self.space.placed, units)
         did[s65_features.STAGE] = self.engine.run(job)
         return {s65_features.STAGE: folder}
 

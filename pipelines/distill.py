@@ -24,6 +24,7 @@ from manifests.settings.train import StageSettings
 from manifests.storage import Store
 from manifests.training_recipe import TrainingRecipe
 from pipelines.data import opened
+from pipelines.run_file import place_of_corpus
 from pipelines.subject import Subject
 from pipelines.train import run as train
 from training.checkpoint import find
@@ -144,4 +145,5 @@ def _data_recipe(data: str, taught: dict[str, Any]) -> Recipe:
     if recorded is None:
         raise DatasetError(f"{data}: no run.json, so how it was made is not known; run `speechmill data` on it again")
     recipe = recorded["recipe"]
-    return parse({**recipe, STAGE: {**(recipe[STAGE] or {}), **taught}}, f"{data}/run.json")
+    corpus = {**recipe["corpus"], "root": place_of_corpus(Store(data), recipe["corpus"].get("root", ""))}
+    return parse({**recipe, "corpus": corpus, STAGE: {**(recipe[STAGE] or {}), **taught}}, f"{data}/run.json")

@@ -71,7 +71,7 @@ class Manifesting:
         """Cut up units of recordings; how many were done now."""
         recipe, settings, store = self.space.recipe, self.settings, self.space.store.sub(folder)
         version = open_detector(settings.detector).version
-        job = s25_segment.SegmentJob(store.root, root, recipe.corpus, settings, recipe.clean, units, version)
+        job = s25_segment.SegmentJob(store.root, root, self.space.placed.corpus, settings, recipe.clean, units, version)
         return self.engine.run(job)
 
     def folded(self, cuts: s20_ingest.Cuts, folder: str, units: tuple[Unit, ...]) -> Manifests:

@@ -17,6 +17,7 @@ from manifests.settings.transcribe import STAGE as TRANSCRIPTS
 from manifests.settings.weights import WeightsSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
+from pipelines.run_file import RUN, place_of_corpus
 from pipelines.stages.hearing import Ear
 from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import read_plan
@@ -30,8 +31,6 @@ from tokenization.text import TextTokenizer
 
 if TYPE_CHECKING:
     from pipelines.stages.s65_features import FeaturesWorker
-
-RUN = "run.json"
 
 
 class Unreachable(Exception):
@@ -131,6 +130,7 @@ class Subject:
         root = run.get("root") if run else None
         if not isinstance(root, str) or not root:
             raise Unreachable(f"{RUN} does not say where the corpus lies")
+        root = place_of_corpus(self.out, root)
         try:
             found = Store(root).exists("")
         except Exception as error:  # every file system of fsspec has errors of its own

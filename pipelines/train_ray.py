@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from manifests.settings.run import RunSettings
+from manifests.storage import in_full
 from manifests.training_recipe import TrainingRecipe
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import RunFailed
@@ -47,7 +48,7 @@ def _fit(job: Job, processes: int) -> None:
 
     recipe = job.recipe.model_dump(mode="json")
     trainer = TorchTrainer(
-        _rank, train_loop_config={"recipe": recipe, "data": job.data, "run": str(job.folder.absolute())},
+        _rank, train_loop_config={"recipe": recipe, "data": in_full(job.data), "run": str(job.folder.absolute())},
         scaling_config=ScalingConfig(num_workers=processes, use_gpu=ray.cluster_resources().get("GPU", 0) >= processes),
         run_config=RunConfig(name="ray", storage_path=str(job.folder.absolute())),
     )  # fmt: skip

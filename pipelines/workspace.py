@@ -10,8 +10,9 @@ from manifests.corpora.demo import Demo
 from manifests.fingerprint import fingerprint
 from manifests.recipe import Recipe
 from manifests.settings.codecs import CodecSettings
-from manifests.storage import Store
+from manifests.storage import Store, in_full
 from pipelines.stages.judging import check_reasons
+from pipelines.stages.s20_ingest import for_workers
 
 CUTS = "cuts"
 
@@ -31,11 +32,12 @@ class Workspace:
 
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
-        """With the checksums of the weights and models that the recipe names.
+        """With the checksums of the weights and models that the recipe names, and all places in full: workers have other working directories.
 
         Raises ``TokenizerError``, ``RecogniserError`` and ``ScoreError`` where these are not here, ``RecipeError`` for a rule that takes a reason of the pipeline's.
         """
         check_reasons(recipe.rules)
+        recipe, root = _with_places(recipe), in_full(root)
         if "dnsmos" in recipe.wanted:
             from tokenization.scores.registry import pinned as pinned_scores
 
@@ -48,6 +50,14 @@ class Workspace:
         tokenizer = open_tokenizer(recipe.speech, device="cpu")  # whoever starts workers with GPUs may have none
         known = recipe.model_copy(update={"speech": pinned(recipe.speech, tokenizer)})
         return cls(known, root, tokenizer.spec.version, recogniser)
+
+    @cached_property
+    def placed(self) -> Recipe:
+        """The recipe as workers are given it: with those places in full, too, that are part of what decides names of folders, as they were written."""
+        text = self.recipe.text
+        if text.kind == "file":
+            text = text.model_copy(update={"source": in_full(str(text.source))})
+        return self.recipe.model_copy(update={"corpus": for_workers(self.recipe.corpus), "text": text})
 
     @cached_property
     def store(self) -> Store:
@@ -68,6 +78,17 @@ class Workspace:
     @property
     def is_demo(self) -> bool:
         return isinstance(self.recipe.corpus, Demo)
+
+
+def _with_places(recipe: Recipe) -> Recipe:
+    """The recipe with the places in full that decide nothing: of the corpus, and of a teacher. Those of weights follow with their checksums."""
+    if not isinstance(recipe.corpus, Demo):
+        corpus = recipe.corpus.model_copy(update={"root": in_full(recipe.corpus.root)})
+        recipe = recipe.model_copy(update={"corpus": corpus})
+    if recipe.teach is None or recipe.teach.teacher is None:
+        return recipe
+    teach = recipe.teach.model_copy(update={"teacher": in_full(recipe.teach.teacher)})
+    return recipe.model_copy(update={"teach": teach})
 
 
 def _with_recogniser(recipe: Recipe) -> tuple[Recipe, str]:

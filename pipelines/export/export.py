@@ -21,7 +21,7 @@ from manifests.dataset import Dataset
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import FOLDER, FileEntry, Receipt, ReceiptError, read_receipt, receipt_name
 from manifests.settings.run import RunSettings
-from manifests.storage import Store, sweep_attempts
+from manifests.storage import Store, in_full, sweep_attempts
 from pipelines.cluster import Cluster
 from pipelines.engine.commit import crash_point
 from pipelines.engine.progress import Events
@@ -34,6 +34,7 @@ from pipelines.export.job import ExportJob, deal
 from pipelines.export.registry import format_named
 from pipelines.output_lock import NAME as LOCK
 from pipelines.output_lock import output_lock
+from pipelines.run_file import RUN, place_of_corpus
 
 VERSION = 1
 MARK, PLAN, SUMS = "export.json", "plan.json", "SHA256SUMS"
@@ -128,7 +129,7 @@ def _planned(asked: Asked, console: Console) -> Export:
         "format": format_.name, "version": VERSION, "dataset": about.identity, "sound": about.sound, "per_file": asked.per_file,
         "place": asked.place,
     }  # fmt: skip
-    job = ExportJob(str(partial), asked.out, corpus, format_.name, about, parts, units)
+    job = ExportJob(str(partial), in_full(asked.out), corpus, format_.name, about, parts, units)
     _check_dest(dest)
     return Export(job, format_, plan, dest, partial)
 
@@ -137,7 +138,7 @@ def _corpus(asked: Asked, data: Dataset, console: Console) -> str | None:
     """Where the corpus lies, or None where no sound goes along. Raises :class:`ExportError` where it must and cannot."""
     if asked.sound is False:
         return None
-    places = [asked.corpus] if asked.corpus else _places(data)
+    places = [in_full(place) for place in ([asked.corpus] if asked.corpus else _places(data))]
     found = next((place for place in places if _there(place)), None)
     if found is None:
         why = f"the corpus is not at {' or '.join(places)}" if places else "run.json does not say where the corpus lies"
@@ -150,7 +151,7 @@ def _corpus(asked: Asked, data: Dataset, console: Console) -> str | None:
 def _places(data: Dataset) -> list[str]:
     """Where the corpus lay when the dataset was made, and beside the dataset, where the demo's lies."""
     try:
-        root = str(orjson.loads(data.store.read("run.json"))["root"])
+        root = place_of_corpus(data.store, str(orjson.loads(data.store.read(RUN))["root"]))
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
         return []
     beside = f"{data.store.root.rstrip('/')}/{root.rstrip('/').rsplit('/', 1)[-1]}"

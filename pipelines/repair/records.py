@@ -11,8 +11,7 @@ import orjson
 from manifests.dataset import DatasetError
 from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
-from manifests.storage import Store
-from pipelines.data import RUN
+from manifests.storage import Store, in_full
 from pipelines.folders import (
     copies_folder,
     features_folder,
@@ -24,6 +23,7 @@ from pipelines.folders import (
     tokens_folder,
     transcripts_folder,
 )
+from pipelines.run_file import RUN, place_of_corpus
 from pipelines.stages.order import SHARDS
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan
@@ -99,7 +99,9 @@ def _run(store: Store) -> tuple[Recipe, str]:
     """The recipe and the corpus root that ``run.json`` records."""
     try:
         value = orjson.loads(store.read(RUN))
-        return parse(value["recipe"], RUN), str(value["root"])
+        recipe, root = parse(value["recipe"], RUN), place_of_corpus(store, str(value["root"]))
+        corpus = recipe.corpus.model_copy(update={"root": place_of_corpus(store, recipe.corpus.root)})
+        return recipe.model_copy(update={"corpus": corpus}), in_full(root)
     except FileNotFoundError:
         why = "is missing"
     except (ValueError, TypeError, KeyError) as error:

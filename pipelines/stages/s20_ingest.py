@@ -21,7 +21,7 @@ from manifests.corpora.base import Corpus
 from manifests.fetch import Fetcher
 from manifests.fingerprint import fingerprint, pretty, sha256
 from manifests.receipt import damaged
-from manifests.storage import Store
+from manifests.storage import Store, in_full
 from manifests.utterance import Header, Utterance, from_cut, to_cut
 from pipelines.engine.commit import crash_point
 from pipelines.engine.mapping import Mapper
@@ -53,6 +53,11 @@ class Cuts:
 def fetcher(corpus: Corpus, root: str) -> Fetcher:
     """The fetcher of a corpus whose files lie under ``root``."""
     return Fetcher(Store(root), corpus.audio_roots)
+
+
+def for_workers(corpus: Corpus) -> Corpus:
+    """The settings of a corpus for processes with other working directories. Digests and names are taken of those that were written."""
+    return corpus.model_copy(update={"audio_roots": tuple(in_full(root) for root in corpus.audio_roots)})
 
 
 def listed(corpus: Corpus, root: str) -> Iterator[Utterance]:
@@ -133,7 +138,7 @@ def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper, packed:
     """Write the manifest into the file ``packed``; what is to be known of it. ``listing`` is the digest of the corpus as it is now."""
     cuts = (
         cut
-        for chunk in mapper.map(HeaderReader(corpus, root), _chunks(listed(corpus, root)), "ingest")
+        for chunk in mapper.map(HeaderReader(for_workers(corpus), root), _chunks(listed(corpus, root)), "ingest")
         for cut in chunk
     )
     return write_manifest(cuts, packed, listing, settings_digest(corpus))

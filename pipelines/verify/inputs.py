@@ -15,11 +15,12 @@ from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
 from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
+from pipelines.run_file import RUN
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import plan_file, planned, unit_name
 from pipelines.stages.s50_fit import CODEBOOK, TEXT
-from pipelines.subject import RUN, Subject
+from pipelines.subject import Subject
 from pipelines.verify.findings import REMAKE, RERUN, Findings
 from tokenization.registry import needs_fit
 

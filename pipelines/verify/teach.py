@@ -18,9 +18,10 @@ from manifests.settings.teach import STAGE, TeachSettings
 from manifests.shards.reader import Sample, Shard
 from manifests.shards.scan import scan
 from pipelines.engine.contract import Task
+from pipelines.run_file import RUN
 from pipelines.stages.s75_teacher import path_of
 from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
-from pipelines.subject import RUN, Subject
+from pipelines.subject import Subject
 from pipelines.verify.findings import REMAKE, RERUN, Findings
 from pipelines.verify.inputs import RESTORE
 from pipelines.verify.samples import LEDGER, UnitChecked, check_keys, check_shard

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.storage import OutsideRoot, Store, sweep_attempts
+from manifests.storage import OutsideRoot, Store, in_full, sweep_attempts
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -111,3 +111,15 @@ def test_sweeping_touches_only_attempts(store: Store) -> None:
     store.publish("a", b"")
     assert sweep_attempts(store, "") == 0
     assert store.list() == ["a"]
+
+
+def test_a_local_path_in_full_is_the_same_place_for_every_process_and_a_url_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/of/them")
+    assert in_full("data/../out/") == f"{tmp_path}/out"
+    assert in_full("file://out") == f"file://{tmp_path}/out"
+    assert in_full("~/out") == "/home/of/them/out"
+    for kept in ("/data/out", "s3://bucket/out", "https://", "hf://datasets/org/name"):
+        assert in_full(kept) == kept
