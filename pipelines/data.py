@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from manifests.dataset import NAME as DATASET
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
 from manifests.recipe import Recipe
@@ -260,14 +261,25 @@ class DataRun:
     def inputs(self, did: dict[str, int]) -> tuple[str, Manifests, dict[str, str], tuple[Unit, ...]]:
         """All that tokens are made of: (corpus root, manifests, folders by stage, units)."""
         self.check_teacher()
-        root = self.corpus_root(did)
-        self.space.store.publish(RUN, pretty({"root": root, "recipe": self.recipe.model_dump(mode="json")}))
-        cuts, plan, units = self.planned(root, did)
+        root, out = self.corpus_root(did), self.space.store
+        if not (
+            out.exists(RUN) or out.exists(DATASET)
+        ):  # whoever looks at a first run sees from the beginning what it is
+            self._note(root)
+        listed = self.manifests.ingested(root)
+        self._note(root)
+        cuts = self.manifests.cut(listed, root, did)
+        plan, units = self.dealt(cuts, did)
         copies = self.marked(root, plan, units, did)
         dealt = copies.get("copies", plan)
         heard = self.transcribed(root, dealt, units, did)
         fit = self.fitted(root, dealt, units, did, heard.get(s38_transcribe.STAGE))
         return root, cuts, {"plan": plan, **copies, **heard, "fit": fit}, units
+
+    def _note(self, root: str) -> None:
+        """Write down how and from where this is made. Of an output that stands not before its corpus is listed: a mistyped place must not stand there."""
+        told = {"root": root, "recipe": self.recipe.model_dump(mode="json")}
+        self.space.store.publish(RUN, pretty(told))
 
     def __call__(self) -> Result:
         """Run what is missing and publish ``dataset.json``."""

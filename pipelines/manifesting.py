@@ -42,7 +42,10 @@ class Manifesting:
 
     def __call__(self, root: str, did: dict[str, int]) -> Manifests:
         """The manifests of the corpus that lies at ``root``."""
-        cuts = self.ingested(root)
+        return self.cut(self.ingested(root), root, did)
+
+    def cut(self, cuts: s20_ingest.Cuts, root: str, did: dict[str, int]) -> Manifests:
+        """The manifests of the corpus that was listed, cut up where the recipe asks for it."""
         if self.space.recipe.segment is None:
             return Manifests(cuts, cuts, self.space.cuts)
         folder, units = self.recordings(cuts)

@@ -14,13 +14,15 @@ import orjson
 import pytest
 from rich.console import Console
 
+from manifests.corpora.base import CorpusError
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
 from pipelines.data import opened
 from pipelines.engine.run import Engine
-from pipelines.repair.repair import planned_repair
+from pipelines.repair.repair import planned_repair, repair
 from pipelines.run_file import place_of_corpus
 from pipelines.stages.s20_ingest import HeaderReader
+from pipelines.status import status
 from pipelines.verify.verify import verify
 from tests.small_corpus import fingerprints, write_corpus
 
@@ -130,3 +132,27 @@ def test_what_was_spoken_for_an_output_moves_with_it(tmp_path: Path) -> None:
     (out / "spoken-0a1b").mkdir(parents=True)
     assert place_of_corpus(Store(str(out)), "/before/out/spoken-0a1b") == str(out / "spoken-0a1b")
     assert place_of_corpus(Store(str(out)), "/before/out/spoken-ffff") == "/before/out/spoken-ffff"
+
+
+def test_a_mistyped_root_leaves_what_a_finished_output_says_of_itself(desk: Path) -> None:
+    made("out", recipe("data/corpus"))
+    before = (desk / "out" / "run.json").read_bytes()
+    with opened(recipe("data/corpse"), "out", QUIET) as run, pytest.raises(CorpusError):
+        run()
+    assert (desk / "out" / "run.json").read_bytes() == before
+    assert verify("out").reencoded
+
+
+def test_a_first_run_says_what_it_is_before_its_corpus_is_listed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HeaderReader, "__call__", killed)
+    with opened(recipe("data/corpus"), "out", QUIET) as run, pytest.raises(KeyboardInterrupt):
+        run()
+    assert orjson.loads((desk / "out" / "run.json").read_bytes())["root"] == str(desk / "data" / "corpus")
+    assert [stage.stage for stage in status("out").stages] == ["ingest", "plan", "fit", "tokens", "masks"]
+    monkeypatch.undo()
+    monkeypatch.chdir(desk)
+    assert repair("out", QUIET).ok
+    assert status("out").finished
