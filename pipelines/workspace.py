@@ -23,12 +23,14 @@ class Workspace:
 
     codec        version of a codec with weights of its own: where it changes, so do codes
     recogniser   version of the recogniser that listens, likewise; empty where none does
+    listed       another output root, whose manifest is gone by; empty: its own
     """
 
     recipe: Recipe
     root: str
     codec: str = ""
     recogniser: str = ""
+    listed: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe, root: str) -> Workspace:
@@ -69,7 +71,7 @@ class Workspace:
 
     @property
     def cuts(self) -> Store:
-        return self.store.sub(CUTS)
+        return Store(self.listed or self.root).sub(CUTS)
 
     @property
     def corpus_name(self) -> str:

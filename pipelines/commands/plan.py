@@ -44,6 +44,8 @@ def plan(
 ) -> None:
     """List the corpus and deal it into units, without decoding any sound: what would `data` do?
 
+    Nothing is changed in an output that was made by another listing or plan.
+
     With --filters a random sample is decoded and scored, to tell what each filter rule of the recipe would cost.
     Where the recipe cuts up long recordings (segment), these have to be heard first.
 
@@ -56,6 +58,7 @@ def plan(
     """
     from manifests.recipe import load
     from pipelines.data import opened
+    from pipelines.planning import planning
     from pipelines.preview import preview
 
     resolved = load(recipe, overrides or [])
@@ -63,10 +66,8 @@ def plan(
     if question is not None:
         forecast(resolved, out, question, json_out)
         return
-    with opened(resolved, out, console()) as run:
-        did: dict[str, int] = {}
-        root = run.corpus_root(did)
-        cuts, folder, units = run.planned(root, did)
+    with opened(resolved, out, console()) as made, planning(made) as (run, root):
+        cuts, folder, units = run.planned(root, {})
         seen = preview(run.recipe, root, run.space.store.sub(folder), units, run.mapper, sample) if filters else None
     facts = {
         "folder": folder,

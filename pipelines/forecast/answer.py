@@ -23,11 +23,13 @@ from pipelines.forecast.measured import Measurement
 from pipelines.forecast.nodes import ClusterShape, NodeType
 from pipelines.forecast.notes import notes
 from pipelines.forecast.predict import RAY_START, Forecast, predict
-from pipelines.forecast.probe import Probe, scratch
+from pipelines.forecast.probe import Probe
 from pipelines.forecast.rates import given, parsed
 from pipelines.forecast.stages import Stage, asked, shared
 from pipelines.forecast.timing import Sampling
 from pipelines.forecast.weights import openable, weights_of
+from pipelines.planning import planning
+from pipelines.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Answer:
 
 
 def answered(recipe: Recipe, out: str, question: Question, console: Console) -> Answer:
-    """List the corpus, measure, and reckon. Leaves what is listed and dealt in ``out``, and nothing else.
+    """List the corpus, measure, and reckon. Leaves what is listed and dealt in ``out``, unless something else was made there, and nothing else.
 
     Raises :class:`ForecastError` for what cannot be measured here, or finds no room; what planning and the stages raise.
     """
@@ -76,25 +78,24 @@ def answered(recipe: Recipe, out: str, question: Question, console: Console) -> 
         if found is None and "teach" not in rates:
             run.check_teacher()
         ray = _ray_seconds(run, question)
-        root = run.corpus_root({})
-        basis = Basis.of(run, root)
         cluster = question.cluster or _cluster(run, gpus)
-        with scratch(run.space.store) as store:
-            units = sum(stage.units for stage in stages)
-            probe = Probe.over(run, recipe.run, store, root, basis, Sampling(question.minutes), gpus, units)
+        with planning(run) as (looked, root), scratch(looked.space.store) as store:
+            basis, units = Basis.of(looked, root), sum(stage.units for stage in stages)
+            probe = Probe.over(looked, recipe.run, store, root, basis, Sampling(question.minutes), gpus, units)
             if found is not None and basis.plan is None:
                 probe.source, probe.units, probe.cutting = found.plan, found.units, found.cutting()
             measured = list[Measurement]()
             for stage in stages:
                 measured.append(_measured(stage, probe, measured, stages, rates, found))
     here = basis.amount(probe.cutting, recipe.plan.unit_seconds)
+    before = basis.done if looked.space.root == run.space.root else ()
     reckon = partial(predict, run=recipe.run, cluster=cluster, shared=shared(stages), ray=ray)
-    return _reckoned(recipe, question, here, measured, reckon, stages, found, basis)
+    return _reckoned(recipe, question, here, measured, reckon, stages, found, before)
 
 
 def _reckoned(
     recipe: Recipe, question: Question, here: Amount, measured: Sequence[Measurement],
-    reckon: Callable[[Sequence[Measurement], Amount], Forecast], stages: Sequence[Stage], found: Found | None, basis: Basis,
+    reckon: Callable[[Sequence[Measurement], Amount], Forecast], stages: Sequence[Stage], found: Found | None, before: tuple[str, ...],
 ) -> Answer:  # fmt: skip
     own = reckon(measured, here)
     cut_up = recipe.segment.unit_seconds if recipe.segment else 0.0
@@ -103,7 +104,6 @@ def _reckoned(
     held = bottleneck(forecast, shared(stages), {stage.name: stage.words for stage in stages})
     busy = reckon([one.disturbed for one in measured], amount)
     said = notes(forecast, busy, here, recipe, found.differences(recipe) if found else [])
-    before = ("ingest", "segments", "plan") if basis.plan is not None else ("ingest",)
     return Answer(forecast, own, held, tuple(said), before)
 
 

@@ -54,6 +54,11 @@ class Basis:
         return cls(cuts, recordings, _planned(run, run.manifests.folded(cuts, folder, units)))
 
     @property
+    def done(self) -> tuple[str, ...]:
+        """The stages that are done in an output where all this was listed and dealt."""
+        return ("ingest", "segments", "plan") if self.plan is not None else ("ingest",)
+
+    @property
     def listed(self) -> Dealt:
         """The plan of what the corpus lists."""
         found = self.recordings or (self.plan[1] if self.plan else None)

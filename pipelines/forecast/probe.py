@@ -6,10 +6,6 @@ another (``timing.py``), which does some units of each stage and times them.
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -34,33 +30,7 @@ from pipelines.manifesting import Manifests
 from pipelines.stages.s30_plan import unit_name
 from pipelines.stages.s50_fit import SPARE
 
-PREFIX = ".probe-"
 FIT_MOST = 3_600  # seconds of speech that a codebook is fitted on here; the time grows with them
-
-
-@contextmanager
-def scratch(out: Store) -> Iterator[Store]:
-    """A folder of its own beside what it measures, so that it is on the same storage; gone at the end.
-
-    What a killed probe left behind goes first, where the output's lock says that none is at work.
-    """
-    store = out.sub(f"{PREFIX}{uuid.uuid4().hex[:12]}")
-    for name in out.list() if out.is_local else []:
-        if name.startswith(PREFIX):
-            _remove(out.sub(name))
-    try:
-        yield store
-    finally:
-        _remove(store)
-
-
-def _remove(store: Store) -> None:
-    local = store.local("")
-    if local is not None:
-        shutil.rmtree(local, ignore_errors=True)
-        return
-    for name in list(store.walk()):
-        store.remove(name)
 
 
 @dataclass

@@ -113,11 +113,8 @@ def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Event
 
     Without ``relist`` nobody looks whether it has: a manifest that was written by the same settings is gone by.
     """
-    known = read_cuts(cuts)
-    if known is not None and not relist and known.corpus == settings_digest(corpus):
-        return known
-    listing = listing_digest(corpus, root)
-    if known is not None and known.listing == listing:
+    known, listing = unchanged(corpus, root, cuts, relist)
+    if known is not None:
         return known
     with tempfile.NamedTemporaryFile(prefix="speechmill-cuts-") as packed:
         result = read_corpus(corpus, root, listing, mapper, packed)
@@ -132,6 +129,15 @@ def ingest(corpus: Corpus, root: str, cuts: Store, mapper: Mapper, events: Event
         manifest=fingerprint(result.sha256),
     )
     return result
+
+
+def unchanged(corpus: Corpus, root: str, cuts: Store, relist: bool = True) -> tuple[Cuts | None, str]:
+    """(the manifest that stands in ``cuts``, where the corpus has not changed since; the digest of the corpus as it is listed)."""
+    known = read_cuts(cuts)
+    if known is not None and not relist and known.corpus == settings_digest(corpus):
+        return known, known.listing
+    listing = listing_digest(corpus, root)
+    return (known if known is not None and known.listing == listing else None), listing
 
 
 def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper, packed: IO[bytes]) -> Cuts:

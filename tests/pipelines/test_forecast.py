@@ -27,10 +27,10 @@ from pipelines.forecast.answer import Answer, Question, answered
 from pipelines.forecast.cluster_file import alike
 from pipelines.forecast.compared import FORMAT, Stage, compared
 from pipelines.forecast.errors import ForecastError
-from pipelines.forecast.probe import PREFIX
 from pipelines.forecast.record import keep, to_json
 from pipelines.forecast.timing import FEWEST, MOST, Sampling, TimingEngine
 from pipelines.made import Made
+from pipelines.scratch import PREFIX
 from pipelines.status import status
 from tests.faults.toy import ToyJob
 from tests.pipelines.test_cli import refused
