@@ -39,6 +39,13 @@ def in_full(place: str) -> str:
     return f"{scheme}{slashes}{os.path.abspath(os.path.expanduser(path))}"
 
 
+def same_place(one: str, other: str) -> bool:
+    """Whether two roots are the same folder, by whatever names."""
+    places = [in_full(place).removeprefix("file://").rstrip("/") for place in (one, other)]
+    local = [place if "://" in place else os.path.realpath(place) for place in places]
+    return local[0] == local[1]
+
+
 @dataclass(frozen=True)
 class Store:
     """A root (local path or fsspec URL such as ``s3://bucket/data``) and the files under it.

@@ -18,9 +18,10 @@ from rich.console import Console
 from manifests.dataset import NAME as DATASET
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import read_receipt
-from manifests.recipe import Recipe
+from manifests.recipe import Recipe, RecipeError
+from manifests.run_file import RUN
 from manifests.settings.teach import TeachSettings
-from manifests.storage import Store
+from manifests.storage import Store, same_place
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
 from pipelines.engine.mapping import Mapper
@@ -40,7 +41,6 @@ from pipelines.folders import (
 )
 from pipelines.manifesting import Manifesting, Manifests
 from pipelines.output_lock import output_lock
-from pipelines.run_file import RUN
 from pipelines.stages import (
     s20_ingest,
     s30_plan,
@@ -364,12 +364,16 @@ def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
     """A run over ``out``, holding its lock, with Ray stopped at the end.
 
     Raises ``TokenizerError`` where the weights of the recipe's codec are not here, ``DetectorError`` where its detector of speech is not installed, before
-    anything is done.
+    anything is done; ``RecipeError`` where the output would be made in the corpus's own folder.
     """
     if recipe.segment is not None:
         open_detector(recipe.segment.detector)
     space = Workspace.of(recipe, out)
     recipe = space.recipe
+    if not space.is_demo and same_place(space.root, recipe.corpus.root):
+        raise RecipeError(
+            f"corpus.root: the corpus lies at {recipe.corpus.root}, where the output would be made: name another folder with --out"
+        )
     cluster = Cluster(recipe.run)
     with output_lock(space.store), Stopping(recipe.run.drain_seconds) as stopping:
         engine = Engine(recipe.run, console, Events(space.store.local("events.jsonl")), stopping, cluster.start)

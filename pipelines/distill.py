@@ -19,12 +19,12 @@ from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import pretty
 from manifests.recipe import Recipe, parse
 from manifests.recipe_file import RecipeError
+from manifests.run_file import place_of_corpus
 from manifests.settings.teach import STAGE
 from manifests.settings.train import StageSettings
 from manifests.storage import Store
 from manifests.training_recipe import TrainingRecipe
 from pipelines.data import opened
-from pipelines.run_file import place_of_corpus
 from pipelines.subject import Subject
 from pipelines.train import run as train
 from training.checkpoint import find

@@ -12,11 +12,11 @@ from rich.markup import escape
 
 from manifests.dataset import NAME
 from manifests.recipe import Recipe, RecipeError, parse
+from manifests.run_file import RUN
 from manifests.storage import Store
 from pipelines.data import DataRun
 from pipelines.engine.progress import Events
 from pipelines.folders import segments_folder
-from pipelines.run_file import RUN
 from pipelines.scratch import scratch
 from pipelines.stages.s20_ingest import Cuts, unchanged
 from pipelines.workspace import Workspace

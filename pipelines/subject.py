@@ -11,13 +11,13 @@ import orjson
 
 from manifests.dataset import DatasetError, read_description
 from manifests.recipe import Recipe, parse
+from manifests.run_file import RUN, place_of_corpus
 from manifests.settings.codecs import CodecSettings
 from manifests.settings.features import FeaturesSettings
 from manifests.settings.transcribe import STAGE as TRANSCRIPTS
 from manifests.settings.weights import WeightsSettings
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
-from pipelines.run_file import RUN, place_of_corpus
 from pipelines.stages.hearing import Ear
 from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import read_plan

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from manifests.corpora.base import CorpusError
+from manifests.run_file import is_output
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Utterance
 
@@ -69,7 +70,8 @@ def folders(files: Store, top: str = "") -> Iterator[tuple[str, list[str]]]:
 
     A folder's name is relative to the root of ``files``. The order does not depend on the file system. Links to files
     and folders are followed; a link to one of its own parents is not. Whatever is no folder counts as a file here: what
-    it really is shows when it is fetched. A folder that is not there has nothing in it; one that may not be read raises
+    it really is shows when it is fetched. Below the top, outputs of ours are passed over: what is made of a corpus may lie in
+    it. A folder that is not there has nothing in it; one that may not be read raises
     :class:`CorpusError`.
     """
     local = files.local(top)
@@ -103,7 +105,7 @@ def _local_folders(path: str, name: str, parents: frozenset[str]) -> Iterator[tu
         if not is_folder:
             continue
         below = os.path.join(path, child)
-        if is_link and _closes_a_circle(below, here):
+        if (is_link and _closes_a_circle(below, here)) or is_output(below):
             continue
         yield from _local_folders(below, join(name, child), here if is_link or parents else frozenset())
 

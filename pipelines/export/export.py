@@ -20,6 +20,7 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import FOLDER, FileEntry, Receipt, ReceiptError, read_receipt, receipt_name
+from manifests.run_file import RUN, place_of_corpus
 from manifests.settings.run import RunSettings
 from manifests.storage import Store, in_full, sweep_attempts
 from pipelines.cluster import Cluster
@@ -34,7 +35,6 @@ from pipelines.export.job import ExportJob, deal
 from pipelines.export.registry import format_named
 from pipelines.output_lock import NAME as LOCK
 from pipelines.output_lock import output_lock
-from pipelines.run_file import RUN, place_of_corpus
 
 VERSION = 1
 MARK, PLAN, SUMS = "export.json", "plan.json", "SHA256SUMS"

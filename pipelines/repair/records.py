@@ -11,6 +11,7 @@ import orjson
 from manifests.dataset import DatasetError
 from manifests.receipt import ReceiptError, read_receipt, shard_stem
 from manifests.recipe import Recipe, parse
+from manifests.run_file import RUN, place_of_corpus
 from manifests.storage import Store, in_full
 from pipelines.folders import (
     copies_folder,
@@ -23,7 +24,6 @@ from pipelines.folders import (
     tokens_folder,
     transcripts_folder,
 )
-from pipelines.run_file import RUN, place_of_corpus
 from pipelines.stages.order import SHARDS
 from pipelines.stages.s20_ingest import MANIFEST, read_cuts
 from pipelines.stages.s30_plan import read_plan

@@ -13,9 +13,9 @@ from manifests.dataset import NAME
 from manifests.fingerprint import pretty, sha256
 from manifests.receipt import Receipt, receipt_name
 from manifests.recipe import parse
+from manifests.run_file import RUN
 from manifests.settings.plan import PlanSettings
 from manifests.storage import Store
-from pipelines.run_file import RUN
 from pipelines.stages.s20_ingest import MANIFEST, RECEIPT, cut_lines, read_cuts
 from pipelines.stages.s30_plan import RECEIPT as PLAN
 from pipelines.stages.s30_plan import plan_file, planned, unit_name

@@ -14,11 +14,11 @@ from manifests.fingerprint import draw, sha256
 from manifests.keys import key_of
 from manifests.receipt import Receipt, receipt_name, shard_stem
 from manifests.recipe import parse
+from manifests.run_file import RUN
 from manifests.settings.teach import STAGE, TeachSettings
 from manifests.shards.reader import Sample, Shard
 from manifests.shards.scan import scan
 from pipelines.engine.contract import Task
-from pipelines.run_file import RUN
 from pipelines.stages.s75_teacher import path_of
 from pipelines.stages.s80_teach import Tally, TeachJob, teacher_hash
 from pipelines.subject import Subject

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.storage import OutsideRoot, Store, in_full, sweep_attempts
+from manifests.storage import OutsideRoot, Store, in_full, same_place, sweep_attempts
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -123,3 +123,14 @@ def test_a_local_path_in_full_is_the_same_place_for_every_process_and_a_url_stay
     assert in_full("~/out") == "/home/of/them/out"
     for kept in ("/data/out", "s3://bucket/out", "https://", "hf://datasets/org/name"):
         assert in_full(kept) == kept
+
+
+def test_a_folder_is_the_same_place_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "./data/", "link", f"file://{tmp_path}/data", "data/../data"):
+        assert same_place(name, str(tmp_path / "data")), name
+    assert not same_place("data", "data/out")
+    assert same_place("s3://bucket/data/", "s3://bucket/data")
+    assert not same_place("s3://bucket/data", "/bucket/data")

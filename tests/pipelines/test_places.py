@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -15,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from manifests.corpora.base import CorpusError
-from manifests.recipe import Recipe, parse
+from manifests.recipe import Recipe, RecipeError, parse
+from manifests.run_file import place_of_corpus
 from manifests.storage import Store
 from pipelines.data import opened
 from pipelines.engine.run import Engine
 from pipelines.repair.repair import planned_repair, repair
-from pipelines.run_file import place_of_corpus
 from pipelines.stages.s20_ingest import HeaderReader
 from pipelines.status import status
 from pipelines.verify.verify import verify
@@ -156,3 +157,30 @@ def test_a_first_run_says_what_it_is_before_its_corpus_is_listed(desk: Path, mon
     monkeypatch.chdir(desk)
     assert repair("out", QUIET).ok
     assert status("out").finished
+
+
+def test_an_output_in_the_folder_of_its_corpus_is_refused_before_anything_is_made(desk: Path) -> None:
+    before = sorted(desk.rglob("*"))
+    with (
+        pytest.raises(RecipeError, match="name another folder with --out"),
+        opened(recipe("data/corpus"), "data/corpus", QUIET),
+    ):
+        pass
+    assert sorted(desk.rglob("*")) == before
+
+
+def test_outputs_that_lie_in_their_corpus_are_no_part_of_it(desk: Path) -> None:
+    def as_tars(out: str) -> int:
+        asked = parse({**SETTINGS, "corpus": {"layout": "tars", "root": "."}})
+        with opened(asked, out, QUIET) as run:
+            return run().description["ledger"]["planned"]
+
+    with tarfile.open(desk / "speech.tar", "w") as tar:
+        for name in ("u000", "u001", "u002"):
+            (desk / f"{name}.txt").write_text("a sentence")
+            tar.add(desk / "data" / "corpus" / f"{name}.wav", f"{name}.wav")
+            tar.add(desk / f"{name}.txt", f"{name}.txt")
+    assert as_tars("out") == 3
+    assert as_tars("out") == 3, "its own shards"
+    assert as_tars("other") == 3, "those of another output"
+    assert fingerprints(desk / "out") == fingerprints(desk / "other")

@@ -5,10 +5,22 @@ from __future__ import annotations
 import os
 import posixpath
 
+import orjson
+
 from manifests.storage import Store, in_full
 
 RUN = "run.json"
 SPOKEN = "spoken-"  # where the demo's sound lies in its output
+
+
+def is_output(folder: str) -> bool:
+    """Whether a run of ours makes its output in a local folder: its ``run.json`` is there before anything else that could be taken for a corpus."""
+    try:
+        with open(os.path.join(folder, RUN), "rb") as file:
+            told = orjson.loads(file.read())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and set(told) == {"root", "recipe"}
 
 
 def place_of_corpus(out: Store, told: str) -> str:
