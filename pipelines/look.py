@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import orjson
 
-from manifests.dataset import DatasetError, read_members
+from manifests.dataset import NAME, DatasetError, read_members
 from manifests.receipt_index import Brief, briefs
+from manifests.recipe import parse
+from manifests.run_file import RUN
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.made import Made
@@ -26,14 +30,20 @@ class Look:
     out: Store
     faults: list[str]
 
+    @cached_property
+    def described(self) -> Mapping[str, Any]:
+        """Folders and recipe as ``dataset.json`` tells of them; nothing where there is none that is whole."""
+        try:
+            found = read_members(self.out, "folders", "recipe")
+            return {"recipe": found["recipe"], "folders": dict(found["folders"])}
+        except (DatasetError, KeyError, TypeError, ValueError) as error:
+            if self.out.exists(NAME):
+                self.faults.append(f"{NAME}: {error}")
+            return {}
+
     def folders(self) -> dict[str, str]:
         """The folder of each stage: what ``dataset.json`` names, else the one whose receipts are the newest."""
-        named: dict[str, str] = {}
-        try:
-            named = dict(read_members(self.out, "folders")["folders"])
-        except (DatasetError, KeyError, TypeError, ValueError) as error:
-            if self.out.exists("dataset.json"):
-                self.faults.append(f"dataset.json: {error}")
+        named: dict[str, str] = self.described.get("folders", {})
         names = self.out.list()
         candidates = {
             s: [n for n in names if n.startswith(f"{s}-")] for s in (stage.name for stage in ORDER) if s not in named
@@ -80,6 +90,23 @@ class Look:
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.faults.append(f"run.json: {error}")
             return False
+
+    def apart(self) -> str | None:
+        """How the run that was begun last differs from the one that ended in ``dataset.json``; None where it does not, or that is not known."""
+        if not self.described:
+            return None
+        try:
+            begun = parse(orjson.loads(self.out.read(RUN))["recipe"], RUN).deciding()
+            ended = parse(self.described["recipe"], NAME).deciding()
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self.faults.append(f"{RUN}: {' '.join(str(error).split())}")
+            return None
+        blocks = [block for block in sorted(begun.keys() | ended.keys()) if begun.get(block) != ended.get(block)]
+        if not blocks:
+            return None
+        return f"a run by another recipe was begun since {NAME} was written, and is not finished: other {', '.join(blocks)}; below is what that tells of"
 
     def has_cuts(self) -> bool:
         try:

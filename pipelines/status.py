@@ -65,6 +65,7 @@ class Status:
 
     hours       written audio by split, in hours
     faults      files that could not be read, with why
+    apart       how a run that was begun since differs from the one that finished it
     forecast    what was foretold of it against what it took, where `plan` was asked for that
     """
 
@@ -75,13 +76,14 @@ class Status:
     hours: Mapping[str, float]
     faults: tuple[str, ...]
     forecast: Compared | None = None
+    apart: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "root": self.root, "finished": self.finished, "stages": [s.to_json() for s in self.stages],
             "ledger": self.ledger.to_json() if self.ledger else None,
             "hours": {s: round(h, 6) for s, h in sorted(self.hours.items())}, "faults": list(self.faults),
-            "forecast": self.forecast.to_json() if self.forecast else None,
+            "forecast": self.forecast.to_json() if self.forecast else None, "apart": self.apart,
         }  # fmt: skip
 
     def render(self, console: Console) -> None:
@@ -90,6 +92,8 @@ class Status:
         from rich.table import Table
 
         console.print(f"{escape(self.root)}: {'finished' if self.finished else 'not finished'}")
+        if self.apart:
+            console.print(escape(self.apart))
         stages = Table("stage", "folder", "units", "audio h", "worker h", "h per worker h")
         for s in self.stages:
             rate = "" if s.rate is None else f"{s.rate:,.0f}"
@@ -147,12 +151,13 @@ def status(root: str) -> Status:
         *of_units.asked("masks", before=True),
         *of_units.asked("teach"),
     )
-    finished = not look.faults and look.out.exists("dataset.json")
+    apart = look.apart()
+    finished = not look.faults and apart is None and look.out.exists("dataset.json")
     tokens = made.get("tokens", Made())
     ledger = _ledger(look, units, tokens)
     listed = units if recordings is None else recordings[2]
     foretold = _forecast(look, listed, [*_timed(made, units or ()), Stage("fit", fit, 1), *_cut_up(recordings)])
-    return Status(root, finished, stages, ledger, _hours(tokens), tuple(look.faults), foretold)
+    return Status(root, finished, stages, ledger, _hours(tokens), tuple(look.faults), foretold, apart)
 
 
 Recordings = tuple[str, str | None, tuple[Unit, ...], Made]

@@ -121,6 +121,30 @@ def test_a_damaged_file_is_listed_and_the_rest_is_still_shown(roots: dict[str, s
     assert seen.stages[2].done == 1
 
 
+def test_a_dataset_is_not_finished_for_a_recipe_that_was_begun_since(roots: dict[str, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(roots["whole"], tmp_path / "out"))
+    run = json.loads((root / "run.json").read_bytes())
+    speech = {**run["recipe"]["speech"], "codebook_size": 32}
+    (root / "run.json").write_text(json.dumps({**run, "recipe": {**run["recipe"], "speech": speech}}))
+    seen = status(str(root))
+    assert (seen.finished, seen.faults) == (False, ())
+    assert seen.apart is not None
+    assert "other speech;" in seen.apart
+    assert json.loads(json.dumps(seen.to_json()))["apart"] == seen.apart
+    paper = io.StringIO()
+    seen.render(Console(file=paper, width=300))
+    assert "not finished" in paper.getvalue()
+    assert seen.apart in paper.getvalue()
+
+
+def test_how_and_where_it_is_run_leaves_a_dataset_finished(roots: dict[str, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(roots["whole"], tmp_path / "out"))
+    run = json.loads((root / "run.json").read_bytes())
+    recipe = {**run["recipe"], "run": {"workers": 3}, "corpus": {**run["recipe"]["corpus"], "root": "/elsewhere"}}
+    (root / "run.json").write_text(json.dumps({**run, "recipe": recipe}))
+    assert status(str(root)).finished
+
+
 def test_reasons_and_names_with_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
     root = tmp_path / "[bold]out"
     root.mkdir()
