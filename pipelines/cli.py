@@ -34,6 +34,13 @@ for command in (plan, status, verify, repair, inspect, report, quarantine, expor
     app.command()(command)
 
 STORAGE_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+WRONG_PATHS = {
+    errno.EEXIST: "what is there is no folder, and one is wanted",
+    errno.ENOTDIR: "a part of this path is a file, and no folder",
+    errno.EISDIR: "there is a folder where a file is wanted",
+    errno.ENAMETOOLONG: "a name in this path is longer than the file system takes",
+    errno.ELOOP: "links in this path lead round in a circle",
+}
 
 
 def _refusals() -> dict[type[BaseException], int]:
@@ -77,6 +84,10 @@ def main() -> None:
     try:
         app()
     except OSError as error:
+        if error.errno in WRONG_PATHS:
+            where = f"{str(error.filename)[:200]}: " if error.filename else ""
+            sys.stderr.write(f"speechmill: {where}{WRONG_PATHS[error.errno]}; name another path\n")
+            raise SystemExit(USAGE) from None
         if error.errno not in STORAGE_FAILS:
             raise
         sys.stderr.write(

@@ -16,11 +16,23 @@ from manifests.run_file import RUN
 from manifests.storage import Store
 from pipelines.engine.contract import Unit
 from pipelines.made import Made
+from pipelines.output_lock import NAME as LOCK
 from pipelines.stages.order import ORDER
 from pipelines.stages.s20_ingest import read_cuts
 from pipelines.stages.s30_plan import read_plan
 
 CUTS = "cuts"
+BEGUN = frozenset([NAME, RUN, CUTS, LOCK, "events.jsonl", "forecast.json"])  # any of them is there from the beginning
+STAGES = ("screen-", "spoken-", *(f"{stage.name}-" for stage in ORDER))
+
+
+def require_output(root: str) -> None:
+    """Raises ``DatasetError`` where there is no output of ours, not even one that was only just begun."""
+    names = Store(root).list()
+    if any(name in BEGUN or name.startswith(STAGES) for name in names):
+        return
+    what = "nothing there was made by `speechmill data` or `plan`" if names else "nothing is there"
+    raise DatasetError(f"{root}: {what}; is it the right path?")
 
 
 @dataclass

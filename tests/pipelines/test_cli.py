@@ -110,3 +110,42 @@ def test_a_dataset_is_made_looked_at_and_found_whole_then_damaged_and_found_want
     found = say.invoke(cli.app, ["verify", str(out), "--json"])
     assert found.exit_code == cli.FAULTS
     assert "shard-000000.tar" in json.loads(found.output)["faults"][0]["where"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["data", "-o", "file"], "what is there is no folder"),
+        (["data", "-o", "file/sub"], "a part of this path is a file"),
+        (["data", "-o", "n" * 300], "longer than the file system takes"),
+        (["data", "-o", "circle/sub"], "lead round in a circle"),
+        (["verify", "file"], "a part of this path is a file"),
+        (["repair", "file"], "a part of this path is a file"),
+        (["status", "file"], "nothing there was made by `speechmill data`"),
+        (["status", "nowhere"], "nowhere: nothing is there; is it the right path?"),
+        (["quarantine", "nowhere"], "nowhere: nothing is there; is it the right path?"),
+        (["quarantine", "corpus"], "corpus: nothing there was made by `speechmill data`"),
+        (["status", "corpus", "--json"], "corpus: nothing there was made by `speechmill data`"),
+    ],
+)
+def test_a_wrong_path_is_one_clear_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "corpus", 4)
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "circle").symlink_to("circle")
+    sets = [part for value in overrides("corpus", **{"run.workers": 0}) for part in ("--set", value)]
+    arguments = [arguments[0], "corpus", *arguments[1:], *sets] if arguments[0] == "data" else arguments
+    code, error = refused(monkeypatch, capsys, *arguments)
+    assert code == cli.USAGE
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_that_has_only_just_begun_has_a_status(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    shown = CliRunner().invoke(cli.app, ["status", str(tmp_path)])
+    assert shown.exit_code == 0
+    assert "not finished" in shown.output
+    assert CliRunner().invoke(cli.app, ["quarantine", str(tmp_path)]).exit_code == 0
