@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import pretty
@@ -80,7 +81,7 @@ class Distillation:
             if number > len(done):
                 taught = self._teaching(stage, teacher, number)
                 console.print(
-                    f"round {number} of {self.rounds}: {teacher} teaches in {taught['iterations']} iterations",
+                    f"round {number} of {self.rounds}: {escape(teacher)} teaches in {taught['iterations']} iterations",
                     soft_wrap=True,
                 )
                 done.append(self._round(number, teacher, taught, console, processes))

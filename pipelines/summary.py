@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.data import Result
@@ -17,13 +18,15 @@ from pipelines.status import status
 
 def print_summary(result: Result, out: str, console: Console) -> None:
     """Hours and utterances by split, the ledger, and where things lie."""
-    value = result.description
-    table = Table(title=f"{value['name']}: {len(value['tokens']['shards'])} shards in {out}", title_justify="left")
+    value, place = result.description, escape(out)
+    table = Table(
+        title=f"{escape(value['name'])}: {len(value['tokens']['shards'])} shards in {place}", title_justify="left"
+    )
     for column in ("split", "utterances", "hours", "query hours", "speech tokens", "text tokens"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, amounts in value["splits"].items():
         hours, query = amounts["seconds"] / 3600, amounts["query_seconds"] / 3600
-        table.add_row(split, *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
+        table.add_row(escape(split), *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
                       f"{int(amounts['frames']):,}", f"{int(amounts['text_tokens']):,}")  # fmt: skip
     console.print(table)
     if "segments" in value:
@@ -42,12 +45,12 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     )
     for kind in ("filtered", "quarantined"):
         for reason, count in ledger[kind].items():
-            console.print(f"  {kind}: {count} {reason}")
+            console.print(f"  {kind}: {count} {escape(reason)}")
     if not result.nothing_to_do:
         _print_foretold(out, console)
     done = "nothing to do" if result.nothing_to_do else "done"
-    console.print(f"{done} in {result.seconds:.1f} s; dataset: {out}/dataset.json")
-    console.print(f"report: {out}/report/index.html")
+    console.print(f"{done} in {result.seconds:.1f} s; dataset: {place}/dataset.json")
+    console.print(f"report: {place}/report/index.html")
 
 
 def cut_up(segments: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ def distill(
 
     Examples:  speechmill distill isd out -o runs/isd --teacher runs/demo --rounds 2
     """
+    from rich.markup import escape
+
     from manifests.training_recipe import load
     from pipelines.distill import Distillation
 
@@ -40,5 +42,6 @@ def distill(
     for number, found in enumerate(made(told, processes), 1):
         figures = "".join(f", {name} {value:.4f}" for name, value in found.figures.items())
         told.print(
-            f"round {number}: {found.iterations} iterations{figures}; talker: {made.student(number)}", soft_wrap=True
+            f"round {number}: {found.iterations} iterations{figures}; talker: {escape(made.student(number))}",
+            soft_wrap=True,
         )

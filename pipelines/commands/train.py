@@ -43,6 +43,8 @@ def train(
                speechmill train scratch out -o runs/wide --set talker.width=512 --set train.optimiser.lr=0.001
                torchrun --nproc-per-node 8 -m pipelines.cli train paper /data/out -o /data/runs/paper
     """
+    from rich.markup import escape
+
     from manifests.training_recipe import load
 
     resolved = load(recipe, overrides or [])
@@ -55,4 +57,4 @@ def train(
     told, folder = console(), run or f"runs/{resolved.name}"
     outcome = carry_out(Job(resolved, dataset, folder), processes, address, told)
     figures = "".join(f", {name} {value:.4f}" for name, value in outcome.figures.items())
-    told.print(f"done: {outcome.step} steps{figures}; talker: {outcome.checkpoint}", soft_wrap=True)
+    told.print(f"done: {outcome.step} steps{figures}; talker: {escape(str(outcome.checkpoint))}", soft_wrap=True)

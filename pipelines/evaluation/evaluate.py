@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import pretty
@@ -236,5 +237,5 @@ def evaluate(asked: Asked, console: Console) -> dict[str, Any]:
     rows = opened.rows()
     opened.listen(rows)
     value = opened.publish(rows)
-    console.print(f"figures, plot and page: {opened.voice.run}/{FOLDER}/{PAGE}", soft_wrap=True)
+    console.print(f"figures, plot and page: {escape(str(opened.voice.run))}/{FOLDER}/{PAGE}", soft_wrap=True)
     return value

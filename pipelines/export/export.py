@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from manifests.dataset import Dataset
 from manifests.fingerprint import pretty, sha256
@@ -108,7 +109,7 @@ def export(asked: Asked, console: Console) -> bool:
         if damaged:
             console.print(f"export: {damaged} parts are not what their receipts say; they are made again")
         for note in one.format.notes(one.job.about):
-            console.print(f"export: {note}", soft_wrap=True)
+            console.print(f"export: {escape(note)}", soft_wrap=True)
         _run(one, RunSettings(workers=asked.workers, address=asked.address, error_retries=1), console)
         _finish(one)
     return True
@@ -144,7 +145,7 @@ def _corpus(asked: Asked, data: Dataset, console: Console) -> str | None:
         why = f"the corpus is not at {' or '.join(places)}" if places else "run.json does not say where the corpus lies"
         if asked.sound or asked.corpus:
             raise ExportError(f"{asked.out}: {why}; name its place with --corpus, or export with --no-audio")
-        console.print(f"export: without sound: {why}; --corpus names another place", soft_wrap=True)
+        console.print(f"export: without sound: {escape(why)}; --corpus names another place", soft_wrap=True)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from manifests.fingerprint import pretty
 from manifests.recipe import Recipe
@@ -94,7 +95,9 @@ class Bootstrap:
         from training.run import Job
 
         s90_dataset.publish(self.space.store, {**description, "recipe": {**description["recipe"], "teach": None}})
-        console.print(f"nobody is named to teach: training {self.recipe.name} first, into {store.root}", soft_wrap=True)
+        console.print(
+            f"nobody is named to teach: training {self.recipe.name} first, into {escape(store.root)}", soft_wrap=True
+        )
         outcome = train(Job(self.recipe, self.space.root, path), _processes(), None, console)
         done = {"step": outcome.step, "figures": dict(outcome.figures), "weights": weights_hash(find(path))}
         store.publish(RECEIPT, pretty(done))
