@@ -364,8 +364,10 @@ def opened(recipe: Recipe, out: str, console: Console) -> Iterator[DataRun]:
     """A run over ``out``, holding its lock, with Ray stopped at the end.
 
     Raises ``TokenizerError`` where the weights of the recipe's codec are not here, ``DetectorError`` where its detector of speech is not installed, before
-    anything is done; ``RecipeError`` where the output would be made in the corpus's own folder.
+    anything is done; ``RecipeError`` where nobody says where the corpus lies, or the output would be made in the corpus's own folder.
     """
+    if recipe.corpus.layout != "demo" and not recipe.corpus.root:
+        raise RecipeError("corpus.root: say where the corpus lies: --set corpus.root=FOLDER (or a URL)")
     if recipe.segment is not None:
         open_detector(recipe.segment.detector)
     space = Workspace.of(recipe, out)

@@ -46,6 +46,11 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     for kind in ("filtered", "quarantined"):
         for reason, count in ledger[kind].items():
             console.print(f"  {kind}: {count} {escape(reason)}")
+    if ledger["written"] and not any(amounts["text_tokens"] for amounts in value["splits"].values()):
+        console.print(
+            "note: no utterance has a text: is corpus.layout the right one? A recogniser can write them: --set 'transcribe={}'",
+            soft_wrap=True,
+        )
     if not result.nothing_to_do:
         _print_foretold(out, console)
     done = "nothing to do" if result.nothing_to_do else "done"
