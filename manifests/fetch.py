@@ -7,6 +7,7 @@ linked data is the user's own arrangement. Only regular files are read; devices,
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -23,6 +24,10 @@ from manifests.storage import OutsideRoot, Store
 from manifests.utterance import AudioRef, Header
 
 MAX_BYTES = 1 << 30
+ABSENT = (errno.ENOENT, errno.ENOTDIR)
+REFUSED = (errno.EACCES, errno.EPERM)
+NAMELESS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EILSEQ, errno.EINVAL)  # no file has such a name
+CHANGED = "the corpus changed or went away while it was read: {}; bring it back and run again: what stays away is then listed as missing (unless run.relist is off)"
 
 
 class FetchFailed(Exception):
@@ -30,8 +35,8 @@ class FetchFailed(Exception):
 
     reason      ``missing_audio``, ``outside_root``, ``too_big``, ``not_a_file``, ``bad_range``, ``bad_cell``,
                 ``no_permission``, ``unreachable`` or ``unreadable_file``
-    message     what, where and what to do, for a person
-    transient   True where the same read may succeed later (object storage that does not answer)
+    message     what, where and what to do, for a person; it names a path as the corpus does, never where the corpus lies
+    transient   True where the same read may succeed later (storage that does not answer, a corpus that went away)
     """
 
     def __init__(self, reason: str, message: str, transient: bool = False) -> None:
@@ -42,15 +47,36 @@ class FetchFailed(Exception):
         return self.message
 
 
+def lost(why: object) -> FetchFailed:
+    """What to raise of a sound that was there when the corpus was listed, and is not now: no utterance is to blame for it."""
+    return FetchFailed("unreachable", CHANGED.format(why), transient=True)
+
+
+@contextmanager
+def reading(ref: AudioRef, listed: bool) -> Iterator[None]:
+    """Around reading the sound of a manifest; ``listed`` where it was read when the corpus was listed.
+
+    Raises :class:`FetchFailed` for good only where that may be the utterance's own fault.
+    """
+    try:
+        yield
+    except FetchFailed as error:
+        if error.transient or not listed:
+            raise
+        raise lost(error) from error
+    except OSError as error:  # it was there a moment ago, and is not read to its end
+        raise lost(f"{ref.path} is not read to its end ({error.strerror or error})") from error
+
+
 class _Closable(Protocol):
     def close(self) -> None: ...
 
 
 class _Handle:
-    """An open local file, read by position."""
+    """An open local file, read by position; ``shown`` is its name for people."""
 
-    def __init__(self, path: str) -> None:
-        self.fd = _open_regular(path)
+    def __init__(self, path: str, shown: str) -> None:
+        self.fd = _open_regular(path, shown)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -118,12 +144,13 @@ class Fetcher:
     def fetch(self, ref: AudioRef) -> bytes:
         """The encoded bytes. Raises :class:`FetchFailed`."""
         place = self._place(ref.path)
-        if ref.row is not None:
-            return self._cell(place, ref)
-        if place.local is None:
-            with _answered(place.shown):
-                return self._remote(place, ref)
-        return self._local(place.local, ref)
+        with self._standing():
+            if ref.row is not None:
+                return self._cell(place, ref)
+            if place.local is None:
+                with _answered(place.shown):
+                    return self._remote(place, ref)
+            return self._local(place, ref)
 
     def local_path(self, ref: AudioRef) -> Path | None:
         """The whole local file of ``ref``, for decoders that read as they go; None for anything else.
@@ -132,10 +159,12 @@ class Fetcher:
         """
         if ref.row is not None or ref.offset is not None:
             return None
-        path = self._place(ref.path).local
+        place = self._place(ref.path)
+        path = place.local
         if path is None:
             return None
-        _check_regular(_stat(path), path)
+        with self._standing():
+            _check_regular(_stat(path, place.shown), place.shown)
         return Path(path)
 
     def scan(self, ref: AudioRef) -> Header:
@@ -173,6 +202,25 @@ class Fetcher:
             return ()
         return (found.st_size, found.st_mtime_ns)
 
+    @contextmanager
+    def _standing(self) -> Iterator[None]:
+        """A file that is missing because the whole corpus is (a mount that dropped leaves an empty folder) is missing for now."""
+        try:
+            yield
+        except FetchFailed as error:
+            if error.transient:  # what was held open may be of a mount that is gone: later it is opened anew
+                self.close()
+            if error.reason == "missing_audio" and self._is_gone():
+                raise lost(f"there is nothing in {self.files.root}; is it mounted?") from None
+            raise
+
+    def _is_gone(self) -> bool:
+        root = self.files.local("")
+        try:
+            return root is not None and not os.listdir(root)
+        except OSError:
+            return True
+
     def _stamp(self, place: _Place) -> tuple[Any, ...]:
         """From one listing for all files of a folder; a file that it does not show (yet) is asked for by name."""
         folder, _, name = place.name.rpartition("/")
@@ -187,7 +235,7 @@ class Fetcher:
         try:
             return self._allowed(path)
         except OutsideRoot:
-            message = f"{path} is not under {self.files.root}; to read it, name its folder in corpus.audio_roots"
+            message = f"{path} is not under corpus.root; to read it, name its folder in corpus.audio_roots"
             raise FetchFailed("outside_root", message) from None
 
     def _allowed(self, path: str) -> _Place:
@@ -203,21 +251,25 @@ class Fetcher:
                 return _Place(Store(folder or "/"), name, path)
         raise OutsideRoot(path)
 
-    def _local(self, path: str, ref: AudioRef) -> bytes:
+    def _local(self, place: _Place, ref: AudioRef) -> bytes:
+        path, shown = str(place.local), place.shown
         if ref.offset is None:
-            handle = _Handle(path)
+            handle = _Handle(path, shown)
             try:
-                return self._read(handle, 0, None, path)
+                return self._read(handle, 0, None, shown)
             finally:
                 handle.close()
-        return self._read(self._handles.get(path, lambda: _Handle(path)), ref.offset, ref.size, path)
+        return self._read(self._handles.get(path, lambda: _Handle(path, shown)), ref.offset, ref.size, shown)
 
     def _read(self, handle: _Handle, offset: int, size: int | None, path: str) -> bytes:
-        total = os.fstat(handle.fd).st_size
-        _check_range(offset, size, total, path)
-        wanted = total - offset if size is None else size
-        self._check_size(wanted, path)
-        return _read_fully(handle.fd, offset, wanted)
+        try:
+            total = os.fstat(handle.fd).st_size
+            _check_range(offset, size, total, path)
+            wanted = total - offset if size is None else size
+            self._check_size(wanted, path)
+            return _read_fully(handle.fd, offset, wanted)
+        except OSError as error:
+            raise _failure(error, path) from None
 
     def _remote(self, place: _Place, ref: AudioRef) -> bytes:
         total = place.store.size(place.name)
@@ -236,6 +288,9 @@ class Fetcher:
         try:
             value = self._table(place).cell(ref.row, ref.column)
         except BadCell as error:
+            why = error.__cause__
+            if isinstance(why, OSError) and why.errno and _failure(why, place.shown).transient:
+                raise _failure(why, place.shown) from None
             raise FetchFailed("bad_cell", str(error)) from None
         except FileNotFoundError:
             raise FetchFailed("missing_audio", f"there is no file {place.shown}") from None
@@ -244,7 +299,7 @@ class Fetcher:
     def _table(self, place: _Place) -> ParquetCells | SavedCells:
         if place.name.endswith(".parquet"):
             if place.local is not None:
-                _check_regular(_stat(place.local), place.local)
+                _check_regular(_stat(place.local, place.shown), place.shown)
             return self._tables.get(place, lambda: ParquetCells(place.store, place.name, 4 * self.max_bytes))
         return self._tables.get(place, lambda: SavedCells(place.store, place.name))
 
@@ -264,28 +319,28 @@ def _absolute(root: str) -> str:
     return root if "://" in root else os.path.abspath(root)
 
 
-def _stat(path: str) -> os.stat_result:
+def _stat(path: str, shown: str) -> os.stat_result:
     try:
         return os.stat(path)
     except (OSError, ValueError) as error:
-        raise _failure(error, path) from None
+        raise _failure(error, shown) from None
 
 
-def _check_regular(found: os.stat_result, path: str) -> None:
+def _check_regular(found: os.stat_result, shown: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "folder" if stat.S_ISDIR(found.st_mode) else "device, pipe or socket"
-        raise FetchFailed("not_a_file", f"{path} is a {kind}, not a sound file")
+        raise FetchFailed("not_a_file", f"{shown} is a {kind}, not a sound file")
 
 
-def _open_regular(path: str) -> int:
+def _open_regular(path: str, shown: str) -> int:
     """A descriptor of a regular file. What it is is seen before it is opened, and once more after."""
-    _check_regular(_stat(path), path)
+    _check_regular(_stat(path, shown), shown)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _failure(error, path) from None
+        raise _failure(error, shown) from None
     try:
-        _check_regular(os.fstat(fd), path)
+        _check_regular(os.fstat(fd), shown)
     except FetchFailed:
         os.close(fd)
         raise
@@ -307,12 +362,17 @@ def _check_range(offset: int, size: int | None, total: int, path: str) -> None:
         raise FetchFailed("bad_range", message)
 
 
-def _failure(error: OSError | ValueError, path: str) -> FetchFailed:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return FetchFailed("missing_audio", f"there is no file {path}")
-    if isinstance(error, PermissionError):
-        return FetchFailed("no_permission", f"{path} may not be read by this user")
-    return FetchFailed("unreadable_file", f"{path!r} cannot be opened ({error})")
+def _failure(error: OSError | ValueError, shown: str) -> FetchFailed:
+    """Why a file cannot be had: for good, where that is said of the file itself; for now, where the disk or the network fails."""
+    code = error.errno if isinstance(error, OSError) else errno.EINVAL
+    if code in ABSENT or isinstance(error, FileNotFoundError):
+        return FetchFailed("missing_audio", f"there is no file {shown}")
+    if code in REFUSED or isinstance(error, PermissionError):
+        return FetchFailed("no_permission", f"{shown} may not be read by this user")
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    if code in NAMELESS:
+        return FetchFailed("unreadable_file", f"{shown!r} cannot be opened ({why})")
+    return FetchFailed("unreachable", f"{shown} cannot be read for now ({why}); run again to resume", transient=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from manifests.dataset import Dataset
+from manifests.fetch import FetchFailed
 from manifests.fingerprint import draw
 from manifests.keys import id_of, key_of
 from manifests.ledger import Outcome
@@ -142,7 +143,10 @@ def originals(subject: Subject, inspection: Inspection) -> dict[str, np.ndarray]
         return {}
     unit = int(Path(str(inspection.shard)).stem.removeprefix("shard-"))
     cut = next(cut for cut in subject.cuts(unit) if cut["id"] == inspection.id)
-    heard = ear.hear(cut)
+    try:
+        heard = ear.hear(cut)
+    except FetchFailed:
+        return {}
     if not isinstance(heard, Heard):
         return {}
     sides = {"speech-original": heard.response, "query-original": heard.query}

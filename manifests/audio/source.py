@@ -22,12 +22,22 @@ class Source:
 
     Neither sees a path: so a name (``x.raw``, ``concat:...``) never decides how bytes are read. Broken headers make them seek
     to places that no file has: that is the file's end, not a fault of the disk.
+
+    failed   what the disk said when it did not give what the file has: neither library would tell that from the file's end
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.size = file, file.seek(0, os.SEEK_END)
         file.seek(0)
-        self.read, self.tell = file.read, file.tell
+        self.tell = file.tell
+        self.failed: OSError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:  # raised when the source is closed: the libraries would print it, and go on
+            self.failed = error
+            return b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
@@ -44,9 +54,14 @@ class Source:
 
 @contextmanager
 def opened(data: bytes | Path) -> Iterator[Source]:
-    """The bytes, or the file at a path."""
+    """The bytes, or the file at a path. Raises OSError where the disk fails, whatever was made of what it gave."""
     with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as file:
-        yield Source(file)
+        source = Source(file)
+        try:
+            yield source
+        finally:
+            if source.failed is not None:
+                raise source.failed
 
 
 def chatters(head: bytes) -> bool:

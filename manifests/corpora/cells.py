@@ -6,6 +6,7 @@ pyarrow alone reads both; nothing of the stored features is run or decoded.
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -16,7 +17,7 @@ from manifests.storage import Store
 
 
 class BadCell(ValueError):
-    """No such row or column, or a table that cannot be read."""
+    """No such row or column, or a table that cannot be read; its cause is what the system said, where that is why."""
 
 
 class ParquetCells:
@@ -35,7 +36,7 @@ class ParquetCells:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise BadCell(f"{name} is not a readable parquet file ({_first_line(error)})") from None
+            raise BadCell(f"{name} is not a readable parquet file ({_first_line(error)})") from error
         meta = self._file.metadata
         sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
         self._ends = list(accumulate(sizes))
@@ -58,7 +59,7 @@ class ParquetCells:
             try:
                 table = self._file.read_row_group(group, columns=[column])
             except (pa.ArrowException, OSError) as error:
-                raise BadCell(f"{self.name} is damaged ({_first_line(error)})") from None
+                raise BadCell(f"{self.name} is damaged ({_first_line(error)})") from error
             self._held = (group, column, table.column(column))
         return self._held[2]
 
@@ -103,7 +104,7 @@ def saved_files(files: Store, name: str) -> list[str]:
     try:
         listed = [f["filename"] for f in json.loads(files.read(state))["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadCell(f"{state} does not list the files of a saved dataset ({_first_line(error)})") from None
+        raise BadCell(f"{state} does not list the files of a saved dataset ({_first_line(error)})") from error
     if not all(isinstance(f, str) and "/" not in f and f != ".." for f in listed):
         raise BadCell(f"{state} names files outside its folder")
     return [f"{name}/{f}" if name else f for f in listed]
@@ -119,7 +120,7 @@ def _mapped(files: Store, name: str) -> Any:
         source = pa.memory_map(str(path))
         return pa.ipc.open_stream(source).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise BadCell(f"{name} is not a readable Arrow file ({_first_line(error)})") from None
+        raise BadCell(f"{name} is not a readable Arrow file ({_first_line(error)})") from error
 
 
 def parquet_rows(files: Store, name: str, audio: str, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -193,4 +194,7 @@ def schema_of(files: Store, name: str) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
+    """Of what the system refuses, its words alone: the rest names where the corpus lies."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -71,12 +71,12 @@ def folders(files: Store, top: str = "") -> Iterator[tuple[str, list[str]]]:
     A folder's name is relative to the root of ``files``. The order does not depend on the file system. Links to files
     and folders are followed; a link to one of its own parents is not. Whatever is no folder counts as a file here: what
     it really is shows when it is fetched. Below the top, outputs of ours are passed over: what is made of a corpus may lie in
-    it. A folder that is not there has nothing in it; one that may not be read raises
+    it. A folder that is not there has nothing in it; one that may not be read, or goes away meanwhile, raises
     :class:`CorpusError`.
     """
     local = files.local(top)
     if local is not None:
-        yield from _local_folders(str(local), top.strip("/"), frozenset())
+        yield from _local_folders(str(local), top.strip("/"), frozenset(), top.strip("/"))
         return
     try:
         names = list(files.walk(top))
@@ -87,12 +87,14 @@ def folders(files: Store, top: str = "") -> Iterator[tuple[str, list[str]]]:
     yield from sorted(grouped, key=lambda pair: pair[0].split("/"))
 
 
-def _local_folders(path: str, name: str, parents: frozenset[str]) -> Iterator[tuple[str, list[str]]]:
+def _local_folders(path: str, name: str, parents: frozenset[str], top: str) -> Iterator[tuple[str, list[str]]]:
     try:
         with os.scandir(path) as found:
             entries = sorted((e.name, e.is_dir(), e.is_symlink()) for e in found)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        if name == top:
+            return
+        raise CorpusError(f"the folder {path} went away while the corpus was listed; run again") from None
     except PermissionError:  # leaving it out would lose what is in it without a word
         raise CorpusError(
             f"the folder {path} may not be read by this user; change its rights, or move it away"
@@ -107,7 +109,7 @@ def _local_folders(path: str, name: str, parents: frozenset[str]) -> Iterator[tu
         below = os.path.join(path, child)
         if (is_link and _closes_a_circle(below, here)) or is_output(below):
             continue
-        yield from _local_folders(below, join(name, child), here if is_link or parents else frozenset())
+        yield from _local_folders(below, join(name, child), here if is_link or parents else frozenset(), top)
 
 
 def _closes_a_circle(link: str, parents: frozenset[str]) -> bool:

@@ -134,6 +134,8 @@ class InlinePool:
 
 def one_line(error: BaseException) -> str:
     """The innermost cause on one line: Ray wraps what a task raised with whole tracebacks."""
-    cause = getattr(error, "cause", None) or error
+    cause = error
+    while isinstance(inner := getattr(cause, "cause", None), BaseException):
+        cause = inner
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text[:400]}"

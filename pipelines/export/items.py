@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests.dataset import Dataset
+from manifests.fetch import FetchFailed
 from manifests.fingerprint import sha256
 from manifests.ledger import Outcome
 from manifests.recipe import parse
@@ -126,7 +127,10 @@ class Sounds:
         """The sample with its sound. Raises :class:`ExportError` where the corpus no longer gives what its codes were made of."""
         if cut is None:
             raise _gone(sample, "the plan does not name it")
-        heard = self.ear.hear(cut)
+        try:
+            heard = self.ear.hear(cut)
+        except FetchFailed as error:
+            raise _gone(sample, str(error.__cause__ or error)) from error
         if isinstance(heard, Outcome):
             raise _gone(sample, f"{heard.reason}: {heard.error}")
         query = sample.meta.get("query") or {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from manifests.audio.decode import Decoded, DecodeLimits, Span, decode
 from manifests.audio.probe import Unreadable
-from manifests.fetch import Fetcher, FetchFailed
+from manifests.fetch import Fetcher, FetchFailed, reading
 from manifests.ledger import Outcome
 from manifests.recipe import Recipe
 from manifests.settings.clean import CleanSettings
@@ -94,11 +94,15 @@ class Ear:
         return map(self.hear, cuts)
 
     def hear(self, cut: Mapping[str, Any]) -> Heard | Outcome:
-        """The clean sound of a cut, or why there is none."""
+        """The clean sound of a cut, or why there is none.
+
+        Raises ``FetchFailed`` where storage does not answer, or a sound that was there when the corpus was listed is not there now.
+        """
         u = from_cut(cut)
         if (outcome := ended(cut, u) or self.judge.unheard(u)) is not None:
             return outcome
-        response = self._side(u.audio, u.start, u.seconds, u.channel, u.text) if u.audio else None
+        listed = "content" in cut["custom"]
+        response = self._side(u.audio, u.start, u.seconds, u.channel, u.text, listed) if u.audio else None
         if isinstance(response, Dropped):
             return Outcome(u.id, response.status, response.reason, response.detail)
         if response is None and u.units is None:
@@ -115,13 +119,21 @@ class Ear:
         return self._side(q.audio, 0.0, None, q.channel, q.text) if q and q.audio else None
 
     def _side(
-        self, ref: AudioRef, start: float, seconds: float | None, channel: int | None, text: str | None
+        self,
+        ref: AudioRef,
+        start: float,
+        seconds: float | None,
+        channel: int | None,
+        text: str | None,
+        listed: bool = False,
     ) -> Side | Dropped:
+        """One sound, cleaned; ``listed``: it was read when the corpus was listed."""
         s = self.settings
         span = Span(start, seconds) if start or seconds is not None else None
         try:
-            data = self.fetch.local_path(ref) or self.fetch.fetch(ref)
-            decoded = decode(data, DecodeLimits(s.max_decoded_seconds, s.max_decoded_mb * 2**20), span)
+            with reading(ref, listed):
+                data = self.fetch.local_path(ref) or self.fetch.fetch(ref)
+                decoded = decode(data, DecodeLimits(s.max_decoded_seconds, s.max_decoded_mb * 2**20), span)
         except FetchFailed as error:
             if error.transient:
                 raise

@@ -17,17 +17,17 @@ from typing import IO, Any
 
 import orjson
 
-from manifests.corpora.base import Corpus
-from manifests.fetch import Fetcher
+from manifests.corpora.base import Corpus, CorpusError
+from manifests.fetch import Fetcher, lost
 from manifests.fingerprint import fingerprint, pretty, sha256
 from manifests.receipt import damaged
 from manifests.storage import Store, in_full
-from manifests.utterance import Header, Utterance, from_cut, to_cut
+from manifests.utterance import AudioRef, Header, Utterance, from_cut, to_cut
 from pipelines.engine.commit import crash_point
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 
-VERSION = 1
+VERSION = 2  # 2: what is wrong with a sound is said without where the corpus lies
 CHUNK = 200
 MANIFEST, RECEIPT = "cuts.jsonl.gz", "cuts.json"
 
@@ -141,13 +141,37 @@ def unchanged(corpus: Corpus, root: str, cuts: Store, relist: bool = True) -> tu
 
 
 def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper, packed: IO[bytes]) -> Cuts:
-    """Write the manifest into the file ``packed``; what is to be known of it. ``listing`` is the digest of the corpus as it is now."""
-    cuts = (
-        cut
-        for chunk in mapper.map(HeaderReader(for_workers(corpus), root), _chunks(listed(corpus, root)), "ingest")
-        for cut in chunk
-    )
-    return write_manifest(cuts, packed, listing, settings_digest(corpus))
+    """Write the manifest into the file ``packed``; what is to be known of it. ``listing`` is the digest of the corpus as it is now.
+
+    Raises ``FetchFailed`` where storage does not answer, or the corpus changes while it is read.
+    """
+    absent: list[AudioRef] = []
+    chunks = mapper.map(HeaderReader(for_workers(corpus), root), _chunks(listed(corpus, root)), "ingest")
+    cuts = write_manifest(_noting(chunks, absent), packed, listing, settings_digest(corpus))
+    if absent:
+        _check_absent(corpus, root, listing, absent)
+    return cuts
+
+
+def _noting(chunks: Iterable[list[dict[str, Any]]], absent: list[AudioRef]) -> Iterator[dict[str, Any]]:
+    """The cuts of ``chunks``; files that were not there go to ``absent``."""
+    for cut in (cut for chunk in chunks for cut in chunk):
+        custom = cut["custom"]
+        if custom.get("fault", ("",))[0] == "missing_audio" and "audio" in custom and "row" not in custom["audio"]:
+            absent.append(AudioRef.from_json(custom["audio"]))
+        yield cut
+
+
+def _check_absent(corpus: Corpus, root: str, listing: str, absent: list[AudioRef]) -> None:
+    """Raises ``FetchFailed`` where files that were not there had been before, or are there again: a mount that dropped, if for a moment."""
+    fetch = fetcher(corpus, root)
+    back = next((ref for ref in absent if fetch.snapshot(ref)), None)
+    try:
+        changed = back is not None or listing_digest(corpus, root) != listing
+    except (CorpusError, OSError) as error:
+        raise lost(error) from error
+    if changed:
+        raise lost(f"there was no file {(back or absent[0]).path}")
 
 
 def write_manifest(cuts: Iterable[dict[str, Any]], packed: IO[bytes], listing: str, corpus: str = "") -> Cuts:

@@ -22,7 +22,7 @@ from manifests.audio.decode import Span
 from manifests.audio.probe import Unreadable
 from manifests.audio.windows import Heard, listen
 from manifests.corpora.base import Corpus
-from manifests.fetch import Fetcher, FetchFailed
+from manifests.fetch import Fetcher, FetchFailed, reading
 from manifests.ledger import Outcome
 from manifests.settings.clean import CleanSettings
 from manifests.settings.segment import SegmentSettings
@@ -141,7 +141,7 @@ class SegmentWorker:
                 f"{cut['duration']:.2f} s is over segment.max_seconds = {settings.max_seconds:g}, and its text says nothing of times; "
                 "give it a transcript with times (corpus.layout = timed), or set segment.text = drop",
             ))  # fmt: skip
-        heard = self._hear(u, beat)
+        heard = self._hear(u, "content" in cut["custom"], beat)
         header, found = _header(u, cut, heard), list[Cut]()
         ends, short = list[int](), False
         for channel, ear in heard.listener.ears.items():
@@ -162,15 +162,19 @@ class SegmentWorker:
         spans = utterances(speech, activity.milliseconds, activity.level_G, bounds)
         return [(a, b) for a, b in spans if b - a >= bounds.shortest], speech
 
-    def _hear(self, u: Utterance, beat: Beat) -> Heard[_Ears]:
-        """The recording in the detector's ears. Raises :class:`_Aside`, and ``FetchFailed`` where storage does not answer."""
+    def _hear(self, u: Utterance, listed: bool, beat: Beat) -> Heard[_Ears]:
+        """The recording in the detector's ears; ``listed``: it was read when the corpus was listed.
+
+        Raises :class:`_Aside`, and ``FetchFailed`` where storage does not answer or what was listed is gone.
+        """
         assert u.audio is not None
         span = Span(u.start, u.seconds) if u.start or u.seconds is not None else None
         try:
-            data = self.fetch.local_path(u.audio) or self.fetch.fetch(u.audio)
-            heard = listen(
-                data, lambda rate, n: self._ears(u, rate, n, beat), self.job.settings.max_recording_seconds, span
-            )
+            with reading(u.audio, listed):
+                data = self.fetch.local_path(u.audio) or self.fetch.fetch(u.audio)
+                heard = listen(
+                    data, lambda rate, n: self._ears(u, rate, n, beat), self.job.settings.max_recording_seconds, span
+                )
         except (FetchFailed, Unreadable) as error:
             if isinstance(error, FetchFailed) and error.transient:
                 raise

@@ -187,7 +187,7 @@ class TokenizeWorker:
         return {key: codes for side in sides for key, codes in self._codes([side]).items()}
 
     def _given(self, utterance: Utterance) -> np.ndarray | Outcome:
-        """The tokens that came with the corpus."""
+        """The tokens that came with the corpus. Raises ``FetchFailed`` where storage does not answer."""
         from manifests.corpora.safe_npy import UnitsError, read_units
         from manifests.fetch import FetchFailed
         from tokenization.adapter import checked_codes
@@ -197,6 +197,8 @@ class TokenizeWorker:
             units_T = read_units(self.ear.fetch.fetch(utterance.units))
             return checked_codes(units_T.reshape(-1, self.tokenizer.spec.codebooks), self.tokenizer.spec)
         except FetchFailed as error:
+            if error.transient:
+                raise
             return Outcome(utterance.id, "quarantined", error.reason, str(error))
         except (UnitsError, TokenizerError, ValueError) as error:
             return Outcome(utterance.id, "quarantined", "bad_units", " ".join(str(error).split()))

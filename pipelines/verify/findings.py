@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from manifests.fetch import FetchFailed
+
 REMAKE = "delete the file and its unit's receipt, then run the recipe again: only that unit is made anew"
 RERUN = "run the recipe again"
+ELSEWHERE = "restore the corpus, or make the dataset anew"  # making the unit anew does not help
 
 Progress = Callable[[str, int, int], None]  # (what is looked at, done, of so many)
 
@@ -79,9 +82,11 @@ class Findings:
 
     @contextmanager
     def guard(self, where: str, remedy: str, key: str | None = None) -> Iterator[None]:
-        """Whatever reading a damaged file raises becomes a fault of that file."""
+        """Whatever reading a damaged file raises becomes a fault of that file; what the corpus does not give again is not the file's fault."""
         try:
             yield
+        except FetchFailed as error:
+            self.add(where, f"the corpus no longer gives this sample ({error.__cause__ or error})", ELSEWHERE, key)
         except FileNotFoundError:
             self.add(where, "missing", remedy, key)
         except Exception as error:  # noqa: BLE001 - damage can surface as any error of any parser: a finding, no crash

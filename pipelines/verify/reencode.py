@@ -14,11 +14,10 @@ from manifests.storage import Store
 from pipelines.engine.contract import Task
 from pipelines.stages.s60_tokenize import TokenizeWorker
 from pipelines.subject import Subject, Unreachable
-from pipelines.verify.findings import REMAKE, Findings, Progress
+from pipelines.verify.findings import ELSEWHERE, REMAKE, Findings, Progress
 from tokenization.adapter import TokenizerError
 from tokenization.scores.base import ScoreError
 
-ELSEWHERE = "restore the corpus, or make the dataset anew"  # making the unit anew does not help
 SEARCHED = 500  # samples of damaged shards that are made again to name the damaged ones
 
 

@@ -126,9 +126,10 @@ def _hear_again(subject: Subject, made: list[Receipt], found: Findings) -> None:
         found.notes.append(f"no recording was cut up again: {why}")
         return
     task = Task(units[receipt.unit], only=(position, position + 1))
-    again = worker.process(task, lambda _: None).files[unit_name(receipt.unit)]
-    what = f"the recording {outcome.id!r}, cut up again, gives other utterances ({sha256(again)[:12]})"
-    found.require(again in store.read(unit_name(receipt.unit)), where, what, REMAKE)
+    with found.guard(where, REMAKE):
+        again = worker.process(task, lambda _: None).files[unit_name(receipt.unit)]
+        what = f"the recording {outcome.id!r}, cut up again, gives other utterances ({sha256(again)[:12]})"
+        found.require(again in store.read(unit_name(receipt.unit)), where, what, REMAKE)
 
 
 def _cut(outcome: Outcome) -> bool:

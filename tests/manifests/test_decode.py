@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import tracemalloc
 from pathlib import Path
 
@@ -81,6 +83,25 @@ def test_ffmpegs_sample_formats_are_all_brought_to_full_scale_one(codec: str) ->
     found = decode(encode_av(STEREO_CT, 16_000, "matroska", codec), LIMITS)
     assert found.decoder == "pyav"
     assert np.abs(found.wave_CT - STEREO_CT).max() <= (2**-6 if codec == "pcm_u8" else 2**-14)
+
+
+class FailingDisk(io.BytesIO):
+    """A file that ends with an error where it was to go on."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 8_000:
+            raise OSError(errno.EIO, "the disk fails")
+        return super().read(size)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("wav", "PCM_16"), ("flac", "PCM_16"), ("mp3", "MPEG_LAYER_III")])
+def test_a_disk_that_fails_midway_is_no_end_of_the_file_and_no_fault_of_the_sound(
+    kind: str, subtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(data := encode(voice(4.0), kind=kind, subtype=subtype))
+    monkeypatch.setattr(Path, "open", lambda *_: FailingDisk(data))
+    with pytest.raises(OSError, match="the disk fails"):
+        decode(tmp_path / "a", LIMITS)
 
 
 def test_of_several_audio_streams_the_first_is_taken() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 import manifests.patience
 from manifests.corpora.table import Table
-from manifests.fetch import Fetcher, FetchFailed
+from manifests.fetch import Fetcher, FetchFailed, reading
 from manifests.fingerprint import content_hash
 from manifests.storage import Store
 from manifests.utterance import AudioRef
@@ -256,3 +257,101 @@ def test_a_file_that_a_listing_does_not_show_is_asked_for_by_name(monkeypatch: p
     fsspec.filesystem("memory").pipe_file("/late/a.bin", b"0123456789")
     monkeypatch.setattr(Store, "stamps", lambda self: {})
     assert Fetcher(Store("memory://late")).snapshot(AudioRef("a.bin")) == (10,)
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EMFILE, errno.ENOTCONN, errno.EHOSTDOWN]
+)
+@pytest.mark.parametrize("call", ["stat", "open", "pread"])
+def test_a_disk_that_fails_is_no_fault_of_the_file(
+    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code), "/where/it/lies")
+
+    refs = [AudioRef("a.wav"), AudioRef("deep/b.bin", 2, 3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        for ref in refs:
+            with pytest.raises(FetchFailed) as failed:
+                fetcher.fetch(ref)
+            assert (failed.value.reason, failed.value.transient) == ("unreachable", True)
+            with pytest.raises(FetchFailed):
+                fetcher.scan(ref)
+    assert [fetcher.scan(ref).content for ref in refs].count(None) == 0
+
+
+def test_a_disk_that_fails_under_a_table_is_no_fault_of_its_cells(
+    fetcher: Fetcher, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet(root / "t.parquet", {"audio": [b"x" * 5000] * 4})
+    ref = AudioRef("t.parquet", row=2, column="audio")
+
+    def failing(self: Store, name: str) -> None:
+        raise OSError(errno.EIO, "the disk fails", f"{root}/{name}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "open", failing)
+        with pytest.raises(FetchFailed) as failed:
+            fetcher.fetch(ref)
+    assert (failed.value.reason, failed.value.transient) == ("unreachable", True)
+    assert fetcher.fetch(ref) == b"x" * 5000
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_where_the_whole_corpus_is_missing_no_file_is(fetcher: Fetcher, root: Path, gone: bool) -> None:
+    assert fetcher.fetch(AudioRef("deep/b.bin", 2, 3)) == b"234"
+    root.rename(root.parent / "unmounted")
+    if not gone:
+        root.mkdir()
+    for ask in (fetcher.fetch, fetcher.local_path, fetcher.scan):
+        with pytest.raises(FetchFailed, match="is it mounted") as failed:
+            ask(AudioRef("a.wav"))
+        assert failed.value.transient
+
+
+def test_what_was_read_when_the_corpus_was_listed_is_missing_for_now() -> None:
+    for error in (FetchFailed("missing_audio", "there is no file a.wav"), FetchFailed("no_permission", "a.wav")):
+        with pytest.raises(FetchFailed) as own, reading(AudioRef("a.wav"), listed=False):
+            raise error
+        assert not own.value.transient
+        with (
+            pytest.raises(FetchFailed, match=r"went away .*a\.wav.*run again") as lost,
+            reading(AudioRef("a.wav"), True),
+        ):
+            raise error
+        assert (lost.value.reason, lost.value.transient) == ("unreachable", True)
+    with pytest.raises(FetchFailed, match="is not read to its end") as broken, reading(AudioRef("a.wav"), False):
+        raise OSError(errno.EIO, "the disk fails", "/where/it/lies/a.wav")
+    assert broken.value.transient
+
+
+def test_messages_never_say_where_the_corpus_lies(fetcher: Fetcher, root: Path) -> None:
+    os.mkfifo(root / "pipe.wav")
+    (root / "loop.wav").symlink_to("loop.wav")
+    parquet(root / "t.parquet", {"audio": ["gone.wav", "../x.wav"]})
+    write(root, {"bad.parquet": b"PAR1", "saved/state.json": b'{"_data_files": [{"filename": "gone.arrow"}]}'})
+    refs = [
+        AudioRef(name)
+        for name in (
+            "gone.wav",
+            "a.wav/b",
+            "deep",
+            "pipe.wav",
+            "loop.wav",
+            "../outside.wav",
+            "/etc/passwd",
+            "x" * 5000,
+            "a\0b",
+        )
+    ]
+    refs += [AudioRef("deep/b.bin", 8, 9), AudioRef("gone.tar", 8, 9), AudioRef("t.parquet", row=7, column="audio")]
+    refs += [
+        AudioRef(name, row=row, column="audio")
+        for name in ("t.parquet", "gone.parquet", "bad.parquet", "saved", "deep")
+        for row in (0, 1)
+    ]
+    for ref in refs:
+        header = fetcher.scan(ref)
+        assert header.fault, ref
+        assert str(root) not in header.fault[1], header.fault

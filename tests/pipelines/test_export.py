@@ -305,6 +305,13 @@ def test_a_sound_that_is_not_the_one_its_tokens_were_made_of_is_refused(root: st
     assert not (tmp_path / "to").exists()
 
 
+def test_a_sound_that_is_gone_is_refused_with_its_name(root: str, tmp_path: Path) -> None:
+    corpus = Path(shutil.copytree(Path(root).parent / "corpus", tmp_path / "corpus"))
+    (corpus / "r0.wav").unlink()
+    with pytest.raises(RunFailed, match=r"its tokens were made of \(there is no file r0\.wav\); restore it"):
+        ask(root, "hf", tmp_path / "to", corpus=str(corpus))
+
+
 def test_sound_of_every_level_comes_back_bit_for_bit() -> None:
     pcm_T = np.arange(-32768, 32768).astype(np.int16)
     assert np.array_equal(heard(flac(pcm_T * np.float32(1 / 32768), 16_000))[0], pcm_T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_a_changed_corpus_is_read_again(corpus: Corpus, tmp_path: Path) -> None:
     one_more(corpus)
     assert again(corpus, tmp_path).utterances == first.utterances + 1 == 9
     assert len(list(cut_lines(Store(str(tmp_path / "cuts"))))) == 9
+
+
+def test_a_corpus_with_broken_rows_gives_the_same_manifest_wherever_it_lies(corpus: Corpus, tmp_path: Path) -> None:
+    with (Path(corpus.root) / "list.tsv").open("a") as file:
+        file.write("u901\tgone.wav\tgone\ts1\nu902\t/etc/elsewhere.wav\toutside\ts1\nu903\tsub\ta folder\ts1\n")
+    (Path(corpus.root) / "sub").mkdir()
+    moved = corpus.model_copy(update={"root": str(shutil.copytree(corpus.root, tmp_path / "moved" / "far" / "away"))})
+    assert again(corpus, tmp_path / "one").sha256 == again(moved, tmp_path / "other").sha256
 
 
 def test_without_relist_the_manifest_that_stands_is_gone_by(corpus: Corpus, tmp_path: Path) -> None:

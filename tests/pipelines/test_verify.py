@@ -217,6 +217,17 @@ def test_codes_that_the_sound_does_not_give_are_found_by_making_them_again(out: 
     assert "speech.npy" in fault.what
 
 
+def test_a_sound_that_is_gone_is_the_corpus_fault_and_not_its_shards(out: Path, tmp_path: Path) -> None:
+    run = orjson.loads((out / "run.json").read_bytes())
+    corpus = shutil.copytree(run["root"], tmp_path / "moved")
+    (out / "run.json").write_bytes(pretty({**run, "root": str(corpus)}))
+    for sound in corpus.rglob("*.wav"):
+        sound.rename(sound.with_suffix(".gone"))
+    [fault, *_] = verify(str(out), reencode=1).faults
+    assert (fault.where.startswith("tokens-"), fault.remedy) == (True, "restore the corpus, or make the dataset anew")
+    assert "the corpus no longer gives this sample (there is no file" in fault.what
+
+
 def test_a_flipped_code_in_a_shard_is_traced_to_its_key(out: Path) -> None:
     shard = Shard(Store(str(out / "tokens-0")), "shard-000001")
     offset, size = shard.index["speech.npy"][2].tolist()
