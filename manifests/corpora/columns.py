@@ -13,6 +13,9 @@ from manifests.corpora.listing import Fault, split_name, split_of_folder
 from manifests.settings.base import Settings
 from manifests.utterance import AudioRef, Query, Utterance
 
+MOST_SECONDS = (
+    1e8  # three years: a number that is larger is no time in a recording, and sums with it would lose the others
+)
 KNOWN: dict[str, tuple[str, ...]] = {
     "id": ("id", "key", "utt", "utt_id", "uttid", "utterance_id", "utt_name", "segment_id", "sample_id", "_id"),
     "audio": (
@@ -106,7 +109,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_seconds(value: Any) -> float | None:
-    """A number of seconds. Raises ValueError for what is none, infinite or not a number."""
+    """A number of seconds: what every layout's times come through. Raises ValueError for what is none, infinite, absurd or not a number."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -115,7 +118,7 @@ def as_seconds(value: Any) -> float | None:
         seconds = float(value)
     except (ValueError, OverflowError):
         raise _no_seconds(value) from None
-    if not math.isfinite(seconds):
+    if not math.isfinite(seconds) or abs(seconds) > MOST_SECONDS:
         raise _no_seconds(value)
     return seconds
 

@@ -271,6 +271,26 @@ class TestLhotse:
             "ok~2": "duplicate_id",
         }  # fmt: skip
 
+    @pytest.mark.parametrize("place", ["cut", "supervision", "recording"])
+    def test_absurd_times_cost_their_own_cut(self, tmp_path: Path, place: str) -> None:
+        long = {"start": 0.0, "duration": 1e300}
+        recording = {
+            "id": "r",
+            "sources": [{"type": "file", "channels": [0], "source": "a.wav"}],
+            **(long if place == "recording" else {}),
+        }
+        heard = [{"id": "s", **long}] if place == "supervision" else []
+        cut = {
+            "id": "x",
+            "start": 0.0,
+            "duration": 2.0,
+            **(long if place == "cut" else {}),
+            "recording": recording,
+            "supervisions": heard,
+        }
+        found = read("lhotse", write(tmp_path, {"cuts.jsonl": json.dumps(cut)}))
+        assert faults(found) == {"x": "bad_line"}
+
     def test_each_supervision_of_a_long_cut_is_an_utterance_and_channels_find_their_file(self, tmp_path: Path) -> None:
         sources = [
             {"type": "file", "channels": [0, 1], "source": "ab.wav"},

@@ -35,6 +35,10 @@ class TestKaldi:
         assert found[0].extra == {"gender": "m"}
         assert all(u.text and u.audio is None for u in found)
 
+    def test_absurd_times_cost_their_own_segment(self, tmp_path: Path) -> None:
+        write(tmp_path, {"wav.scp": "r1 a.wav\n", "segments": "u1 r1 0 1e300\nu2 r1 1e300 2e300\nu3 r1 0 1\n", "reco2dur": "r1 1e300\n"})
+        assert faults(read("kaldi", tmp_path)) == {"u1": "bad_line", "u2": "bad_line"}
+
     @pytest.mark.parametrize("command", ["touch {} |", "|touch {}", "cat a.wav | tee {} |"])
     def test_a_shell_command_is_never_run(self, tmp_path: Path, command: str) -> None:
         marker = tmp_path / "marker"
@@ -116,6 +120,14 @@ class TestTable:
             None, "bad_line", "bad_line", "missing_audio", "duplicate_id", "bad_line", "bad_line", "bad_line",
             "bad_encoding", "bad_line", None,
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("times", [{"start": 0, "end": 1e300}, {"start": "1e9"}, {"duration": 10**400}, {"duration": 2e8}])
+    def test_absurd_times_cost_their_own_line(self, tmp_path: Path, times: dict[str, object]) -> None:
+        rows = [{"audio": "a.wav", **times}, {"audio": "b.wav", "start": 0, "end": 9e5}]
+        found = read("table", write(tmp_path, {"l.jsonl": "\n".join(map(json.dumps, rows))}))
+        assert faults(found) == {"a": "bad_line"}
+        assert found[0].fault is not None
+        assert "as a number of seconds" in found[0].fault[1]
 
     def test_tsv_quotes_are_literal_and_csv_quotes_enclose(self, tmp_path: Path) -> None:
         write(tmp_path, {"a.tsv": 'path\ttext\n1.wav\t"hi\n', "b.csv": 'path,text\r\n2.wav,"a, ""b""\r\nc"\r\n'})
