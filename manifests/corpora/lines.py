@@ -1,7 +1,7 @@
 """Reading text files of a corpus line by line, so that one bad line costs itself only.
 
 UTF-8, with or without a byte order mark, with Unix or DOS line ends, plain or gzip (``.gz``). Lines are split at ``\\n``
-alone: U+2028 and form feeds are part of a sentence.
+alone: U+2028 and form feeds are part of a sentence. The line ends of old Macs (``\\r`` alone) are refused, never read over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its end. A line that is not UTF-8 has backslash escapes and a fault."""
+    """A line without its end. A line that is not UTF-8 has backslash escapes and a fault; one that may be several has a fault."""
 
     number: int
     text: str
@@ -74,8 +74,8 @@ def opened(files: Store, name: str) -> Iterator[IO[bytes]]:
 def read_lines(files: Store, name: str) -> Iterator[Line]:
     """The lines of ``name`` that are not blank.
 
-    Raises FileNotFoundError, and :class:`CorpusError` for what cannot be read to its end, UTF-16, or a line beyond
-    :data:`MAX_LINE`.
+    Raises FileNotFoundError, and :class:`CorpusError` for what cannot be read to its end, UTF-16, old line ends, or a line
+    beyond :data:`MAX_LINE`.
     """
     try:
         with opened(files, name) as file:
@@ -98,7 +98,18 @@ def _lines(file: IO[bytes], name: str) -> Iterator[Line]:
             raise CorpusError(f"{name} line {number} is longer than {MAX_LINE} bytes; is it a text file?")
         data = data.rstrip(b"\r\n")
         if data and not data.isspace():
-            yield Line(number, *decode(data, f"{name} line {number}"))
+            yield _line(number, data, f"{name} line {number}")
+
+
+def _line(number: int, data: bytes, where: str) -> Line:
+    """Raises :class:`CorpusError` where the first line (a header, or the whole file) holds the end of another one."""
+    text, fault = decode(data, where)
+    if b"\r" in data:
+        sentence = f"{where} holds a carriage return, the line end of old Macs; convert the file, e.g. with mac2unix"
+        if number == 1:
+            raise CorpusError(sentence)
+        fault = fault or ("bad_line", sentence)
+    return Line(number, text, fault)
 
 
 def read_note(files: Store, name: str) -> tuple[str, Fault | None]:

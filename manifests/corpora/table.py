@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -34,10 +34,19 @@ class Table(Corpus):
     def utterances(self, files: Store) -> Iterator[Utterance]:
         """List by list, line by line. A list named ``train``, ``dev`` or ``test`` says the split of its lines.
 
-        Raises :class:`CorpusError` where there is no list, or one has no column for the sound.
+        Raises :class:`CorpusError` where there is no list, none holds a row, or one has no column for the sound.
         """
+        lists = self.lists or self._found(files)
+        first = next(rows := self._listed(files, lists), None)
+        if first is None:
+            found = ", ".join(lists)[:200]
+            raise CorpusError(f"no row in {found} of {files.root}: empty, or a header alone; fetch it again")
+        yield first
+        yield from rows
+
+    def _listed(self, files: Store, lists: Sequence[str]) -> Iterator[Utterance]:
         names = Names()
-        for name in self.lists or self._found(files):
+        for name in lists:
             split = split_of_folder(name.rsplit("/", 1)[-1])
             stated: bool | None = None
             for row in read_rows(files, name, self.delimiter, self.quotes, self.header):

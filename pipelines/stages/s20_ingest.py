@@ -61,8 +61,15 @@ def for_workers(corpus: Corpus) -> Corpus:
 
 
 def listed(corpus: Corpus, root: str) -> Iterator[Utterance]:
-    """The corpus's utterances, as far as ``corpus.limit`` lets."""
-    return islice(corpus.utterances(Store(root)), corpus.limit)
+    """The corpus's utterances, as far as ``corpus.limit`` lets. Raises ``CorpusError`` where there are none, whatever the layout."""
+    utterances = islice(corpus.utterances(Store(root)), corpus.limit)
+    first = next(utterances, None)
+    if first is None:
+        raise CorpusError(
+            f"nothing is listed in {root}: no utterance as corpus.layout = {corpus.layout} lists them; check corpus.root, and whether its lists are whole"
+        )
+    yield first
+    yield from utterances
 
 
 def _settings(corpus: Corpus) -> list[Any]:

@@ -36,7 +36,14 @@ class TestKaldi:
         assert all(u.text and u.audio is None for u in found)
 
     def test_absurd_times_cost_their_own_segment(self, tmp_path: Path) -> None:
-        write(tmp_path, {"wav.scp": "r1 a.wav\n", "segments": "u1 r1 0 1e300\nu2 r1 1e300 2e300\nu3 r1 0 1\n", "reco2dur": "r1 1e300\n"})
+        write(
+            tmp_path,
+            {
+                "wav.scp": "r1 a.wav\n",
+                "segments": "u1 r1 0 1e300\nu2 r1 1e300 2e300\nu3 r1 0 1\n",
+                "reco2dur": "r1 1e300\n",
+            },
+        )
         assert faults(read("kaldi", tmp_path)) == {"u1": "bad_line", "u2": "bad_line"}
 
     @pytest.mark.parametrize("command", ["touch {} |", "|touch {}", "cat a.wav | tee {} |"])
@@ -121,7 +128,9 @@ class TestTable:
             "bad_encoding", "bad_line", None,
         ]  # fmt: skip
 
-    @pytest.mark.parametrize("times", [{"start": 0, "end": 1e300}, {"start": "1e9"}, {"duration": 10**400}, {"duration": 2e8}])
+    @pytest.mark.parametrize(
+        "times", [{"start": 0, "end": 1e300}, {"start": "1e9"}, {"duration": 10**400}, {"duration": 2e8}]
+    )
     def test_absurd_times_cost_their_own_line(self, tmp_path: Path, times: dict[str, object]) -> None:
         rows = [{"audio": "a.wav", **times}, {"audio": "b.wav", "start": 0, "end": 9e5}]
         found = read("table", write(tmp_path, {"l.jsonl": "\n".join(map(json.dumps, rows))}))
@@ -163,6 +172,9 @@ class TestTable:
             read("table", tmp_path)
         with pytest.raises(CorpusError, match="no column 'z'"):
             read("table", tmp_path, columns={"audio": "z"})
+        for name, empty in (("a.tsv", ""), ("b.csv", "path,text\n"), ("c.jsonl", "\n"), ("d.json", "[]")):
+            with pytest.raises(CorpusError, match=f"no row in {name} of .*{name[0]}-empty.*fetch it again"):
+                read("table", write(tmp_path / f"{name[0]}-empty", {name: empty}))
         with pytest.raises(CorpusError, match="UTF-16"):
             read("table", write(tmp_path / "16", {"a.tsv": "path\n".encode("utf-16")}))
 
@@ -194,6 +206,21 @@ class TestLines:
     def test_only_line_feeds_end_a_line(self, tmp_path: Path) -> None:
         files = Store(str(write(tmp_path, {"t": "a\u2028b\x0cc\n\n \nd"})))
         assert [(line.number, line.text) for line in read_lines(files, "t")] == [(1, "a\u2028b\x0cc"), (4, "d")]
+
+    @pytest.mark.parametrize(
+        "text", ["path\ttext\ra.wav\thello\rb.wav\tyou\r", "path\ttext\ra.wav\thello\nb.wav\tyou\n"]
+    )
+    def test_the_line_ends_of_old_macs_are_refused(self, tmp_path: Path, text: str) -> None:
+        for name, how in (("l.tsv", {}), ("l.csv", {"delimiter": "\t"}), ("l.list", {"delimiter": "\t"})):
+            folder = write(tmp_path / name, {name: text})
+            with pytest.raises(CorpusError, match=r"line 1 holds a carriage return, .*convert"):
+                read("table", folder, lists=(name,), **how)
+
+    def test_a_line_that_holds_the_end_of_another_one_is_faulty(self, tmp_path: Path) -> None:
+        found = read("table", write(tmp_path, {"l.tsv": "path\ttext\r\na.wav\thello\rb.wav\tyou\r\nc.wav\tme\r\n"}))
+        assert faults(found) == {"a": "bad_line"}
+        write(tmp_path / "k", {"wav.scp": "u1 a.wav\nu2 b.wav\n", "text": "u1 hello\nu2 you\ru3 me\n"})
+        assert faults(read("kaldi", tmp_path / "k")) == {"u2": "bad_line"}
 
     def test_a_line_without_end_and_a_broken_gzip_are_refused(self, tmp_path: Path) -> None:
         files = Store(str(write(tmp_path, {"t": b"x" * (MAX_LINE + 1), "g.gz": gzip.compress(b"a\n" * 9999)[:-9]})))

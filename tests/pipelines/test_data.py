@@ -143,8 +143,8 @@ def test_a_folder_without_sound_is_refused_with_what_to_do(tmp_path: Path) -> No
         data()
 
 
-def test_an_empty_list_makes_an_empty_dataset(tmp_path: Path) -> None:
+def test_an_empty_list_is_refused_and_makes_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "list.tsv").write_text("id\taudio\ttext\n", encoding="utf-8")
-    dataset = run(tmp_path / "out", corpus={"layout": "table", "root": str(tmp_path)})
-    assert dataset.description["ledger"]["planned"] == 0
-    assert len(dataset) == 0
+    with pytest.raises(CorpusError, match=r"no row in list\.tsv"):
+        run(tmp_path / "out", corpus={"layout": "table", "root": str(tmp_path)})
+    assert not (tmp_path / "out" / "dataset.json").exists()

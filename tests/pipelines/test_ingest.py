@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from manifests.corpora.base import Corpus
+from manifests.corpora.base import Corpus, CorpusError
 from manifests.recipe import parse
 from manifests.storage import Store
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 from pipelines.engine.stopping import Stopping
 from pipelines.stages.s20_ingest import MANIFEST, Cuts, cut_lines, ingest, write_manifest
+from tests.manifests.corpus_trees import write
 from tests.small_corpus import write_corpus
 
 
@@ -59,6 +60,24 @@ def test_a_corpus_with_broken_rows_gives_the_same_manifest_wherever_it_lies(corp
     (Path(corpus.root) / "sub").mkdir()
     moved = corpus.model_copy(update={"root": str(shutil.copytree(corpus.root, tmp_path / "moved" / "far" / "away"))})
     assert again(corpus, tmp_path / "one").sha256 == again(moved, tmp_path / "other").sha256
+
+
+@pytest.mark.parametrize(
+    ("layout", "files"),
+    [
+        ("kaldi", {"wav.scp": ""}), ("lhotse", {"cuts.jsonl": ""}), ("ljspeech", {"metadata.csv": ""}), ("table", {"l.tsv": "path\ttext\n"}),
+        ("tars", {"t.tar": bytes(10240)}), ("common_voice", {"train.tsv": "path\tsentence\n"}), ("folder", {"notes.txt": "a"}),
+        ("vocalnet", {"l.json": "[]"}),
+    ],
+)  # fmt: skip
+def test_a_corpus_that_lists_nothing_is_refused_whatever_its_layout(
+    layout: str, files: dict[str, str | bytes], tmp_path: Path
+) -> None:
+    root = write(tmp_path / "corpus", files)
+    with pytest.raises(CorpusError, match=str(root)) as refused:
+        again(parse({"corpus": {"layout": layout, "root": str(root)}}).corpus, tmp_path)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "cuts").exists()
 
 
 def test_without_relist_the_manifest_that_stands_is_gone_by(corpus: Corpus, tmp_path: Path) -> None:
