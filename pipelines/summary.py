@@ -29,6 +29,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         table.add_row(escape(split), *(f"{v:,}" for v in (int(amounts["utterances"]),)), f"{hours:.3f}", f"{query:.3f}",
                       f"{int(amounts['frames']):,}", f"{int(amounts['text_tokens']):,}")  # fmt: skip
     console.print(table)
+    if value["splits"] and "train" not in value["splits"]:
+        console.print(untrained(value["splits"]))
     if "segments" in value:
         console.print(cut_up(value["segments"]))
     if "masks" in value:
@@ -56,6 +58,14 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {place}/dataset.json")
     console.print(f"report: {place}/report/index.html")
+
+
+def untrained(splits: Mapping[str, Any]) -> str:
+    """What is to be known of a dataset without a training split."""
+    return (
+        f"no utterance is of the split train (there are: {', '.join(splits)}): what is fitted was fitted on all, and a trainer finds nothing; "
+        "name the corpus's splits train, dev and test, or set split.by"
+    )
 
 
 def cut_up(segments: Mapping[str, Any]) -> str:

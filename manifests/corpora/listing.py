@@ -47,7 +47,10 @@ AUDIO_SUFFIXES = frozenset(
         ".amr",
     ]
 )
-SPLITS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test", "eval": "test"}
+SPLITS = {
+    "train": "train", "training": "train", "dev": "dev", "valid": "dev", "val": "dev", "validation": "dev",
+    "test": "test", "testing": "test", "eval": "test",
+}  # fmt: skip
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -141,9 +144,9 @@ def stems(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def split_of_folder(name: str) -> str | None:
-    """``train``, ``dev`` or ``test`` for ``train-clean-100``, ``dev_other``, ``validation``, ``test``; else None."""
+    """``train``, ``dev`` or ``test`` for ``train-clean-100``, ``Training``, ``dev_other``, ``validation``, ``test``; else None."""
     word = re.split(r"[^a-z]", name.lower(), maxsplit=1)[0]
-    return "dev" if word == "validation" else SPLITS.get(word)
+    return SPLITS.get(word)
 
 
 def place(files: Store, path: str, prefix: str = "") -> str:

@@ -1,7 +1,7 @@
 """Fit: what is learned from the corpus before tokens can be made of it: the speech codebook, the text tokenizer.
 
 One unit, done by one worker through the same engine as everything else, so that a poisonous file costs only itself here too. The sample is the
-head of the plan, which is a global shuffle: a seeded random sample. Only the training split is looked at.
+head of the plan, which is a global shuffle: a seeded random sample. Only the training split is looked at, or all of the corpus, where that has none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.stages.hearing import Ear, Heard
 from pipelines.stages.judging import Judge
 from pipelines.stages.s45_verify_text import said_cuts
 
-VERSION = 1
+VERSION = 2  # 2: the text tokenizer of a corpus without a training split is fitted on all of its texts
 CODEBOOK, TEXT = "speech.safetensors", "text.json"
 SPARE = 1.5  # seconds planned for each second wanted: some of them are filtered
 
@@ -102,7 +102,11 @@ class FitWorker:
         if recipe.text.kind == "bpe":
             from tokenization.text import fit_text
 
-            files[TEXT] = fit_text(self._texts(beat), recipe.text)
+            texts = self._texts(beat)
+            text = next(texts, None)
+            if text is None:  # likewise
+                texts = self._texts(beat, held_out=True)
+            files[TEXT] = fit_text(texts if text is None else chain([text], texts), recipe.text)
         else:
             from tokenization.text import load_text
 
@@ -127,14 +131,14 @@ class FitWorker:
                     yield from (side.wave_T for side in heard.sides)
             beat(1)
 
-    def _texts(self, beat: Beat) -> Iterator[str]:
-        """Texts of the training split, from the whole plan."""
+    def _texts(self, beat: Beat, held_out: bool = False) -> Iterator[str]:
+        """Texts of the training split (with ``held_out``, of all), from the whole plan."""
         for unit in self.job.plan_units:
             beat(0)
             for cut in self.job.cuts(unit.index):
                 utterance = from_cut(cut)
                 skipped = utterance.fault or utterance.ended or "filtered" in cut["custom"]
-                if skipped or split_of(utterance, self.job.recipe.split) != "train":
+                if skipped or not (held_out or split_of(utterance, self.job.recipe.split) == "train"):
                     continue
                 query = utterance.query.text if utterance.query else None
                 yield from (text for text in (utterance.text, query) if text)
