@@ -26,7 +26,6 @@ class Row:
     values: dict[str, Any]
     fault: Fault | None = None
     what: str = "line"
-    first: bool = False
 
 
 def kind_of(name: str) -> str:
@@ -52,9 +51,8 @@ def read_rows(
     if kind == "json":
         yield from _json_rows(files, name)
     elif kind == "jsonl" or (not kind and delimiter is None):
-        for index, line in enumerate(read_lines(files, name)):
-            values, fault = parse_object(line, name)
-            yield Row(line.number, values, fault, first=index == 0)
+        for line in read_lines(files, name):
+            yield Row(line.number, *parse_object(line, name))
     else:
         quoted = kind == "csv" if quotes is None else quotes
         yield from _table_rows(
@@ -70,7 +68,7 @@ def _json_rows(files: Store, name: str) -> Iterator[Row]:
             key, inner = item
             values = {"audio": key} | (inner if isinstance(inner, dict) else {"text": inner})
         fault = None if isinstance(values, dict) else ("bad_line", f"{name} item {index} is not an object")
-        yield Row(index, values if isinstance(values, dict) else {}, fault, "item", index == 0)
+        yield Row(index, values if isinstance(values, dict) else {}, fault, "item")
 
 
 def _table_rows(
@@ -78,7 +76,6 @@ def _table_rows(
 ) -> Iterator[Row]:  # fmt: skip
     pushed: list[Line] = []
     columns: list[str] | None = None
-    first = True
     while (line := pushed.pop() if pushed else next(lines, None)) is not None:
         if delimiter is None:
             delimiter = max(",;\t|", key=line.text.count)
@@ -89,8 +86,7 @@ def _table_rows(
                 continue
         if fault is None and len(fields) != len(columns):
             fault = ("bad_line", f"{name} line {line.number} has {len(fields)} fields, not {len(columns)}")
-        yield Row(line.number, dict.fromkeys(columns) | dict(zip(columns, fields, strict=False)), fault, first=first)
-        first = False
+        yield Row(line.number, dict.fromkeys(columns) | dict(zip(columns, fields, strict=False)), fault)
 
 
 def _fields(

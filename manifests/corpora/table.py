@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from typing import Literal
 
 from pydantic import Field
@@ -15,6 +16,8 @@ from manifests.corpora.listing import Names, legible, place, split_of_folder
 from manifests.corpora.rows import SUFFIXES, Row, kind_of, read_rows
 from manifests.storage import Store
 from manifests.utterance import Utterance
+
+HEAD = 100  # rows by which a list is judged
 
 
 class Table(Corpus):
@@ -48,10 +51,11 @@ class Table(Corpus):
         names = Names()
         for name in lists:
             split = split_of_folder(name.rsplit("/", 1)[-1])
-            stated: bool | None = None
-            for row in read_rows(files, name, self.delimiter, self.quotes, self.header):
-                if stated is None or kind_of(name).startswith("json"):
-                    stated = self._check(row, name)
+            rows = read_rows(files, name, self.delimiter, self.quotes, self.header)
+            head = list(islice(rows, HEAD))
+            self._check(head, name)
+            for row in chain(head, rows):
+                stated = "id" in self.columns.find(row.values)
                 where = f"{name} {row.what} {row.number}"
                 utterance = self._utterance(files, row, where, split)
                 yield legible(names.once(utterance, where) if stated else names.apart(utterance))
@@ -62,17 +66,15 @@ class Table(Corpus):
             raise CorpusError(f"no list ({', '.join(SUFFIXES)}) in {files.root}; name it with corpus.lists")
         return found
 
-    def _check(self, row: Row, name: str) -> bool:
-        """Whether the list states ids; raises :class:`CorpusError` where it cannot be understood at all."""
-        columns = list(row.values)
+    def _check(self, head: Sequence[Row], name: str) -> None:
+        """Raises :class:`CorpusError` where a list cannot be understood at all. In JSON each row may have columns of its own: all of the first ones count."""
+        columns = list(dict.fromkeys(column for row in head for column in row.values))
         absent = self.columns.absent(columns)
-        found = self.columns.find(columns)
-        if row.first and columns and (absent or "audio" not in found):
+        if columns and (absent or "audio" not in self.columns.find(columns)):
             lack = f"no column {absent[0]!r}" if absent else "no column that is known to name sound files"
             raise CorpusError(
                 f"{name} has {lack}; it has {', '.join(columns)[:200]}; set corpus.columns or corpus.lists"
             )
-        return "id" in found
 
     def _utterance(self, files: Store, row: Row, where: str, split: str | None) -> Utterance:
         found = self.columns.find(row.values)

@@ -114,6 +114,29 @@ class TestTable:
         assert {u.split for u in found} == {"train"}
         assert not faults(found)
 
+    @pytest.mark.parametrize("name", ["l.jsonl", "l.json"])
+    def test_json_rows_may_lack_columns_that_later_ones_have(self, tmp_path: Path, name: str) -> None:
+        rows: list[dict[str, str]] = [{"audio": "a.wav"}, {"key": "k"}, {"key": "b", "audio": "b.wav", "spk": "Ann"}]
+        text = json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
+        found = read("table", write(tmp_path, {name: text}), columns={"speaker": "spk"})
+        assert [(u.id, u.speaker) for u in found] == [("a", None), ("k", None), ("b", "Ann")]
+        assert faults(found) == {"k": "missing_audio"}
+        with pytest.raises(CorpusError, match="no column 'nobody'; it has audio, key, spk"):
+            read("table", tmp_path, columns={"speaker": "nobody"})
+
+    def test_splits_are_understood_by_what_people_call_them(self, tmp_path: Path) -> None:
+        said = {
+            "training": "train",
+            "Testing": "test",
+            "train": "train",
+            "validation": "dev",
+            "eval_2": "test",
+            "own": "own",
+        }
+        rows = [{"audio": f"{i}.wav", "split": name} for i, name in enumerate(said)]
+        write(tmp_path, {"l.jsonl": "\n".join(map(json.dumps, rows)), "training.tsv": "path\nx.wav\n"})
+        assert [u.split for u in read("table", tmp_path)] == [*said.values(), "train"]
+
     def test_bad_lines_cost_themselves(self, tmp_path: Path) -> None:
         good = '{"id": "%s", "audio": "%s.wav"}'
         lines = [
