@@ -167,11 +167,13 @@ def read_json_items(files: Store, name: str) -> Iterator[Any]:
 
     Raises FileNotFoundError, and :class:`CorpusError` where the file is neither or breaks off.
     """
-    with opened(files, name) as file:
-        try:
+    try:
+        with opened(files, name) as file:
             yield from _Items(file, name).read()
-        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise CorpusError(f"{name} cannot be read to its end ({error}); fetch or convert it again") from None
+    except FileNotFoundError:
+        raise
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{name} cannot be read to its end ({error}); fetch or convert it again") from None
 
 
 class _Items:

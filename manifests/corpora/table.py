@@ -61,7 +61,7 @@ class Table(Corpus):
                 yield legible(names.once(utterance, where) if stated else names.apart(utterance))
 
     def _found(self, files: Store) -> list[str]:
-        found = [n for n in files.list() if kind_of(n)]
+        found = [n for n in files.list() if kind_of(n) and not _is_folder(files, n)]
         if not found:
             raise CorpusError(f"no list ({', '.join(SUFFIXES)}) in {files.root}; name it with corpus.lists")
         return found
@@ -85,3 +85,9 @@ class Table(Corpus):
         if not kept and (u.split or not split):
             return u
         return replace(u, split=u.split or split, extra={**u.extra, **kept})
+
+
+def _is_folder(files: Store, name: str) -> bool:
+    """Whether a folder is called like a list. Of object storage nobody needs to ask: it has none."""
+    path = files.local(name)
+    return path is not None and path.is_dir()

@@ -57,7 +57,8 @@ class Tars(Corpus):
                 for sample in samples(file, name, self._matters):
                     yield legible(names.apart(self._sample(file, name, sample)))
         except (BrokenTar, OSError) as error:
-            yield legible(names.apart(Utterance(f"{name}:rest", fault=("broken_tar", str(error)))))
+            why = f"{name} cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+            yield legible(names.apart(Utterance(f"{name}:rest", fault=("broken_tar", why))))
 
     def _sample(self, file: IO[bytes], name: str, sample: list[Member]) -> Utterance:
         where = f"{name}: {sample[0].sample}"

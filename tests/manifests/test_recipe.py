@@ -191,3 +191,20 @@ def test_every_shipped_recipe_loads_by_its_name() -> None:
     assert shipped()
     for name in shipped():
         assert load(name).name
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "plan.unit_seconds",
+        "plan.batch_seconds",
+        "run.stall_seconds",
+        "run.cpus_per_worker",
+        "clean.max_seconds",
+        "run.drain_seconds",
+    ],
+)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_no_number_of_a_recipe_is_infinite(key: str, value: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{key}: .*finite"):
+        load("corpus", ["corpus.layout=folder", "corpus.root=somewhere", f"{key}={value}"])
