@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests.corpora.base import CorpusError
-from manifests.corpora.lines import Line, parse_object, read_json_items, read_lines
+from manifests.corpora.lines import MAX_LINE, Line, parse_object, read_json_items, read_lines
 from manifests.corpora.listing import Fault
 from manifests.storage import Store
 
@@ -16,6 +16,9 @@ SUFFIXES = {
     ".tsv": "tsv", ".csv": "csv", ".psv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".list": "jsonl",
 }  # fmt: skip
 MAX_JOINED = 64  # lines that one quoted CSV field may run over
+MAX_FIELD = (
+    MAX_JOINED * MAX_LINE
+)  # lines are bounded already; Python's own bound, 131,072, is less than a page of text with times
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def _json_rows(files: Store, name: str) -> Iterator[Row]:
 def _table_rows(
     lines: Iterator[Line], name: str, delimiter: str | None, quoted: bool, header: bool
 ) -> Iterator[Row]:  # fmt: skip
+    csv.field_size_limit(MAX_FIELD)  # of the whole process: nothing else here reads CSV
     pushed: list[Line] = []
     columns: list[str] | None = None
     while (line := pushed.pop() if pushed else next(lines, None)) is not None:

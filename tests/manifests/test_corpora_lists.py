@@ -171,6 +171,18 @@ class TestTable:
         assert len(found) == 201
         assert faults(found) == {"x": "bad_line"}
 
+    def test_a_long_quoted_field_is_read(self, tmp_path: Path) -> None:
+        said = "so it goes on, " * 20_000
+        found = read("table", write(tmp_path, {"a.csv": f'path,text\na.wav,"{said}"\nb.wav,"{said}\n{said}"\n'}))
+        assert [u.text for u in found] == [said, f"{said}\n{said}"]
+        assert not faults(found)
+
+    def test_a_folder_called_like_a_list_is_none(self, tmp_path: Path) -> None:
+        write(tmp_path, {"l.json": '[{"audio": "a.wav"}]', "old.json/x.json": "[]", "old.tsv/x": ""})
+        assert [u.id for u in read("table", tmp_path)] == ["a"]
+        with pytest.raises(CorpusError, match=r"old\.json is no regular file"):
+            read("table", tmp_path, lists=("old.json",))
+
     def test_rows_of_the_wrong_length_are_faulty(self, tmp_path: Path) -> None:
         found = read("table", write(tmp_path, {"a.tsv": "path\ttext\na.wav\nb.wav\tx\ty\nc.wav\tok\n"}))
         assert faults(found) == {"a": "bad_line", "b": "bad_line"}
