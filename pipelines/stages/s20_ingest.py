@@ -82,14 +82,31 @@ def settings_digest(corpus: Corpus) -> str:
 
 
 def listing_digest(corpus: Corpus, root: str) -> str:
-    """A cheap identity of the corpus: every line, and each file's size and time of change. Decides only whether to look again."""
-    fetch, digest = fetcher(corpus, root), hashlib.sha256()
-    digest.update(orjson.dumps(_settings(corpus)))
-    for utterance in listed(corpus, root):
+    """A cheap identity of the corpus: every line, and each file's size and time of change. Decides only whether to look again.
+
+    Two digests: of the lines (:class:`_Lines`), and of the files.
+    """
+    fetch, digest, lines = fetcher(corpus, root), hashlib.sha256(), _Lines(corpus)
+    for utterance in lines.of(listed(corpus, root)):
         refs = [utterance.audio, utterance.units, utterance.query.audio if utterance.query else None]
-        marks = [fetch.snapshot(ref) for ref in refs if ref is not None]
-        digest.update(orjson.dumps([to_cut(utterance, Header()), marks]))
-    return digest.hexdigest()
+        digest.update(orjson.dumps([fetch.snapshot(ref) for ref in refs if ref is not None]))
+    return f"{lines.hexdigest}-{digest.hexdigest()}"
+
+
+class _Lines:
+    """The digest of what a corpus lists, taken as it is listed."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._digest = hashlib.sha256(orjson.dumps(_settings(corpus)))
+
+    def of(self, utterances: Iterable[Utterance]) -> Iterator[Utterance]:
+        for utterance in utterances:
+            self._digest.update(orjson.dumps(to_cut(utterance, Header())))
+            yield utterance
+
+    @property
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -152,9 +169,11 @@ def read_corpus(corpus: Corpus, root: str, listing: str, mapper: Mapper, packed:
 
     Raises ``FetchFailed`` where storage does not answer, or the corpus changes while it is read.
     """
-    absent: list[AudioRef] = []
-    chunks = mapper.map(HeaderReader(for_workers(corpus), root), _chunks(listed(corpus, root)), "ingest")
+    absent, lines = list[AudioRef](), _Lines(corpus)
+    chunks = mapper.map(HeaderReader(for_workers(corpus), root), _chunks(lines.of(listed(corpus, root))), "ingest")
     cuts = write_manifest(_noting(chunks, absent), packed, listing, settings_digest(corpus))
+    if not listing.startswith(lines.hexdigest):
+        raise lost("it lists other utterances than a moment ago")
     if absent:
         _check_absent(corpus, root, listing, absent)
     return cuts

@@ -19,6 +19,7 @@ from pipelines.engine.contract import RunFailed
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
 from pipelines.engine.stopping import Stopping
+from pipelines.stages import s20_ingest
 from pipelines.stages.s20_ingest import cut_lines, ingest
 from pipelines.status import quarantine
 from tests.faults.command import in_one_process, run
@@ -115,6 +116,24 @@ def test_sounds_that_are_away_for_a_moment_while_the_corpus_is_listed_are_not_li
     flapping.clear()
     (corpus / "u004.wav").unlink()  # gone for good before it is listed: that is how the corpus is
     assert listed(recipe(corpus).corpus, tmp_path) == ["u004"]
+
+
+def test_a_corpus_that_is_listed_twice_and_not_alike_is_listed_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, digest = recipe(corpus).corpus, s20_ingest.listing_digest
+
+    def cut_short(settings: Corpus, root: str) -> str:
+        found, lines = digest(settings, root), (corpus / "list.tsv").read_text().splitlines()
+        (corpus / "list.tsv").write_text("\n".join(lines[:5]) + "\n")
+        return found
+
+    monkeypatch.setattr(s20_ingest, "listing_digest", cut_short)
+    with pytest.raises(FetchFailed, match="lists other utterances than a moment ago"):
+        listed(asked, tmp_path)
+    monkeypatch.setattr(s20_ingest, "listing_digest", digest)
+    assert not (tmp_path / "cuts" / "cuts.json").exists()
+    assert listed(asked, tmp_path) == []
 
 
 def test_a_corpus_that_goes_away_while_headers_are_read_is_not_listed_as_missing(
