@@ -98,9 +98,11 @@ def outcomes_of(run: Path, arm: str, seed: int, base: str) -> list[Outcome]:
 
 def errors_of(row: Figures) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(errors, words) of each held-out sentence of a row of an evaluation."""
+    from pipelines.evaluation.comparing import compared
     from tokenization.recognisers.score import wer
 
-    each = wer([h["said"] for h in row["heard"]], [h["grammar"] for h in row["heard"]]).each
+    said, heard = ([compared("grammar", h[side]) for h in row["heard"]] for side in ("said", "grammar"))
+    each = wer(said, heard).each
     return tuple(int(errors) for _, errors in each), tuple(int(words) for words, _ in each)
 
 

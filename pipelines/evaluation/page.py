@@ -69,8 +69,14 @@ def _track(row: Row, text: str, tokenizer: SpeechTokenizer) -> Track:
     place = next((i for i, s in enumerate(row.sentences) if s.text == text), None)
     if place is None:
         return Track(row.name, "", [])
-    heard = [(ear, h[place].words, h[place].words == text) for ear, h in row.heard.items() if place < len(h)]
+    heard = [(ear, h[place].words, _right(row, ear, place)) for ear, h in row.heard.items() if place < len(h)]
     return Track(row.name, _audio(row.sounds[place], tokenizer), heard)
+
+
+def _right(row: Row, ear: str, place: int) -> bool:
+    """Whether a sentence was heard without an error."""
+    said, heard = row.compared(ear, place)
+    return said == heard
 
 
 def _audio(sound: Sound, tokenizer: SpeechTokenizer) -> str:

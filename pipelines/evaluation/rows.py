@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation.comparing import compared
 from pipelines.evaluation.listening import Heard, Sound, word_errors
 from pipelines.evaluation.sentences import Sentence
 
@@ -30,12 +31,17 @@ class Row:
         """Look up what ``ear`` heard of the first ``count`` sounds."""
         self.heard[ear] = [heard[sound.name] for sound in self.sounds[:count]]
 
+    def compared(self, ear: str, place: int) -> tuple[str, str]:
+        """(said, heard) of a sentence, both as words are counted."""
+        sentence, heard = self.sentences[place], self.heard[ear][place]
+        return compared(ear, sentence.text, sentence.language), compared(ear, heard.words, sentence.language)
+
     def to_json(self) -> dict[str, Any]:
         """All figures, and what was heard sentence by sentence."""
-        said = [s.text for s in self.sentences]
-        ears = {ear: word_errors(said[: len(h)], [x.words for x in h]) for ear, h in self.heard.items()}
+        pairs = {ear: [self.compared(ear, i) for i in range(len(h))] for ear, h in self.heard.items()}
+        ears = {ear: word_errors([said for said, _ in of], [heard for _, heard in of]) for ear, of in pairs.items()}
         return {
-            "name": self.name, "kind": self.kind, "sentences": len(said), **self.figures, "wer": ears,
+            "name": self.name, "kind": self.kind, "sentences": len(self.sentences), **self.figures, "wer": ears,
             "silence_share": self._silence(), "heard": self._each(),
         }  # fmt: skip
 

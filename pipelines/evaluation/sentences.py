@@ -23,12 +23,16 @@ AHEAD = 100_000  # dialogues of the script that are looked through at most
 
 @dataclass(frozen=True, eq=False)
 class Sentence:
-    """A text; where the dataset has a recording of it, that sample's key, codes, and the hash of its sound."""
+    """A text; where the dataset has a recording of it, that sample's key, codes, and the hash of its sound.
+
+    language   as the corpus says it; None where it does not
+    """
 
     text: str
     key: str | None = None
     codes_FQ: npt.NDArray[np.uint16] | None = None
     sound: str = ""
+    language: str | None = None
 
 
 def is_demo(description: Mapping[str, Any]) -> bool:
@@ -61,7 +65,8 @@ def _recorded(dataset: Dataset) -> list[Sentence]:
         text = str(sample.meta.get("text") or "")
         if sample.meta["split"] == "test" and text.strip() and text not in found:
             sound = str((sample.meta.get("audio") or {}).get("pcm_hash", ""))
-            found[text] = Sentence(text, sample.key, sample.arrays["speech"].copy(), sound)
+            codes_FQ, language = sample.arrays["speech"].copy(), sample.meta.get("language")
+            found[text] = Sentence(text, sample.key, codes_FQ, sound, language)
     return sorted(found.values(), key=lambda s: draw("evaluation", s.text))
 
 

@@ -40,6 +40,12 @@ def test_a_run_gives_an_outcome_for_each_number_of_steps(tmp_path: Path) -> None
     assert not one.once
 
 
+def test_how_a_sentence_is_written_is_no_error(tmp_path: Path) -> None:
+    heard = [("Stop! It's SEVEN o'clock.", "stop it's seven o'clock")]
+    [one] = outcomes_of(run_with(tmp_path, row("4 steps", "block", heard, decoder={"steps": 4})), "two", 0, "abc")
+    assert (one.errors, one.words) == ((0,), (4,))
+
+
 def test_next_frame_decoding_has_no_steps_and_was_made_once(tmp_path: Path) -> None:
     rows = [
         row("MTP, verified", "mtp", HEARD),

@@ -14,12 +14,15 @@ import torch
 from rich.console import Console
 
 from manifests.dataset import Dataset
-from manifests.demo.grammar import dialogues, split_of
+from manifests.demo.grammar import dialogues, sentences, split_of
 from pipelines import cli
 from pipelines.evaluation import evaluate as module
+from pipelines.evaluation.comparing import COMPARED, compared
 from pipelines.evaluation.evaluate import Asked, evaluate
-from pipelines.evaluation.listening import EARS, Hearing, Listen, Sound, silence, sound_of, word_errors
-from pipelines.evaluation.sentences import held_out
+from pipelines.evaluation.listening import EARS, Heard, Hearing, Listen, Sound, silence, sound_of, word_errors
+from pipelines.evaluation.page import examples
+from pipelines.evaluation.rows import Row
+from pipelines.evaluation.sentences import Sentence, held_out
 from pipelines.evaluation.speaking import spoken
 from pipelines.evaluation.systems import systems
 from pipelines.evaluation.table import COLUMNS, cells, show
@@ -220,6 +223,45 @@ def test_another_dataset_is_refused(runs: dict[str, Path], tmp_path: Path) -> No
 
 
 # Listening
+
+
+def heard_row(ear: str, said: str, heard: str, language: str | None = None) -> Row:
+    return Row("x", "codec", [Sentence(said, language=language)], [Sound("x")], {}, {ear: [Heard(heard, 0.0)]})
+
+
+@pytest.mark.parametrize(
+    ("ear", "said", "heard"),
+    [
+        ("open", "OKAY I SET A TIMER FOR TEN MINUTES", "okay i set a timer for ten minutes"),
+        ("open", "Okay, I've set a timer for 10 minutes.", "okay i've set a timer for ten minutes"),
+        ("grammar", "Okay, I SET it for seven o'clock.", "okay i set it for seven o'clock"),
+    ],
+)
+def test_how_a_sentence_is_written_is_no_error(
+    ear: str, said: str, heard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = heard_row(ear, said, heard)
+    assert row.to_json()["wer"][ear]["errors"] == 0
+    assert row.to_json()["heard"] == [{"said": said, ear: heard}], "what is kept is what was heard"
+    monkeypatch.setattr("pipelines.evaluation.page._audio", lambda sound, tokenizer: "")
+    [(_, _, right)] = examples([row], None)[0].tracks[0].heard  # type: ignore[arg-type]
+    assert right, "the page's mark agrees"
+
+
+def test_words_of_another_language_are_not_taken_for_english() -> None:
+    assert heard_row("open", "der Um zug", "der zug", "de").to_json()["wer"]["open"]["errors"] == 1
+    assert heard_row("open", "the um train", "the train", "en-US").to_json()["wer"]["open"]["errors"] == 0
+
+
+def test_a_sentence_without_words_is_compared_as_it_is() -> None:
+    errors = heard_row("open", "Um...", "").to_json()["wer"]["open"]
+    assert (errors["words"], errors["errors"], errors["empty"]) == (1, 1, 1)
+
+
+def test_an_ear_with_a_grammar_counts_the_demos_words_as_they_stand() -> None:
+    assert set(COMPARED) == set(EARS)
+    for said in sentences("response"):
+        assert compared("grammar", said) == said
 
 
 def test_nothing_heard_is_counted_apart() -> None:

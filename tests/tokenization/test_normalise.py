@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenization.recognisers.base import Transcript, compression
-from tokenization.recognisers.normalise import difference, language_code, normaliser, repeats
+from tokenization.recognisers.normalise import difference, language_code, normaliser, plain, repeats
 
 WRITTEN = [
     "Mr. O'Brien can't pay £20 million, he'd said", "The colour of twenty-first century theatres (laughs)",
@@ -31,6 +31,11 @@ def test_it_is_what_openais_package_makes_of_it(text: str) -> None:
 
 def test_without_a_language_nothing_english_is_done() -> None:
     assert normaliser("auto", None)("can't") == normaliser("basic", None)("can't")
+
+
+def test_plain_words_have_no_case_and_no_punctuation_and_keep_their_apostrophes() -> None:
+    assert plain("Okay, I’ve set it -- for 7 o'clock!") == "okay i've set it for 7 o'clock"
+    assert plain("'twenty-one' …") == "twenty one"
 
 
 def test_languages_without_spaces_are_compared_sign_by_sign() -> None:

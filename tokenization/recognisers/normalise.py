@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,8 @@ ENGLISH_NAMES = {
     "cantonese": "zh", "japanese": "ja", "korean": "ko", "eng": "en", "deu": "de", "fra": "fr", "spa": "es", "zho": "zh",
     "jpn": "ja", "kor": "ko", "rus": "ru",
 }  # fmt: skip
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # letters and digits, apostrophes within
 
 Normaliser = Callable[[str], str]
 
@@ -55,6 +58,11 @@ def _basic(split_letters: bool) -> Normaliser:
     from whisper_normalizer.basic import BasicTextNormalizer
 
     return BasicTextNormalizer(split_letters=split_letters)
+
+
+def plain(text: str) -> str:
+    """The words alone: lower case, without punctuation, numbers and spellings as they are."""
+    return " ".join(word.replace("’", "'") for word in WORD.findall(text.lower()))
 
 
 @dataclass(frozen=True, slots=True)
