@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from manifests.fetch import FetchFailed
-from manifests.patience import StorageFailed
 from pipelines.engine.contract import RunFailed
 from pipelines.engine.pool import ABSENT, in_touch, one_line
 from pipelines.engine.room import Demand, Wait
@@ -126,7 +124,7 @@ class _Calls:
             except RayTaskError as error:
                 if any(mark in str(error) for mark in UNKNOWN):
                     raise RunFailed(f"{self.wait.stage}: {ABSENT} ({one_line(error)}); run again to resume") from error
-                if isinstance(error.cause, FetchFailed | StorageFailed):  # one line, without the worker's traceback
-                    raise error.cause from error
+                if isinstance(error.cause, Exception):
+                    raise error.cause from error  # as it is raised without Ray: of one line, where its kind has one
                 raise
         raise RunFailed(f"{self.wait.stage}: {LOSSES} nodes were lost over the same work; run again to resume")

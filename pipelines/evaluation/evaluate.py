@@ -31,6 +31,7 @@ from pipelines.evaluation.plot import draw
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sentences import Sentence, held_out, is_demo
 from pipelines.evaluation.systems import System, systems
+from pipelines.subject import Subject, Unreachable
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
@@ -68,7 +69,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation, opened: nothing is left that could be refused."""
+    """One evaluation, opened: nothing is left that could be refused.
+
+    unreachable   why recordings cannot be heard, and are left out; None where the corpus is in reach
+    """
 
     asked: Asked
     voice: Voice
@@ -76,6 +80,7 @@ class Evaluation:
     sentences: list[Sentence]
     systems: list[System]
     console: Console
+    unreachable: str | None = None
 
     @classmethod
     def open(cls, asked: Asked, console: Console) -> Evaluation:
@@ -94,7 +99,10 @@ class Evaluation:
         ]
         for system in rows:
             system.voice.decoder(system.manner, [sentences[0].text])  # refused now, not after the first rows
-        return cls(asked, voice, dataset, sentences, rows, console)
+        opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset))
+        for note in opened.notes:
+            console.print(f"eval: {note}", soft_wrap=True)
+        return opened
 
     @property
     def texts(self) -> list[str]:
@@ -105,20 +113,26 @@ class Evaluation:
         """The sentences that the dataset has a recording of."""
         return [s for s in self.sentences if s.key is not None]
 
+    @property
+    def notes(self) -> list[str]:
+        """What is not judged, and why, one line each."""
+        missing = self.recorded and self.unreachable
+        return [f"the row of recordings is left out: {missing}"] if missing else []
+
     def rows(self) -> list[Row]:
         """Recordings, the codec, then every system: said and timed, not heard yet."""
         torch.set_num_threads(self.asked.threads)
         return [*self.ceilings(), *(self._row(system) for system in self.systems)]
 
     def ceilings(self) -> list[Row]:
-        """The most that can be understood: recordings, and recordings through the codec."""
+        """The most that can be understood: recordings, where they are in reach, and recordings through the codec."""
         recorded, data = self.recorded, self.dataset.store.root
         if not recorded:
             return []
         codes = [s.codes_FQ for s in recorded if s.codes_FQ is not None]
         originals = [Sound(f"{s.sound}:{s.key}", data=data, key=str(s.key)) for s in recorded]
         again = Row("codec", "codec", recorded, [self.sound(c) for c in codes], measures.of_codes(codes, codes))
-        return [Row("recordings", "recordings", recorded, originals, {}), again]
+        return [again] if self.unreachable else [Row("recordings", "recordings", recorded, originals, {}), again]
 
     def _row(self, system: System) -> Row:
         self.console.print(f"eval: {system.name}", soft_wrap=True)
@@ -180,6 +194,7 @@ class Evaluation:
         return {
             "run": asked.run, "dataset": self.dataset.description["name"], "sentences": len(self.sentences),
             "recorded": len(self.recorded), "block": self.voice.block, "timed": asked.timed, "threads": asked.threads, "seed": asked.seed,
+            "notes": self.notes,
             "frame_rate": self.voice.parts.speech.spec.frame_rate,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "torch": torch.__version__, "dtype": str(self.voice.talker.place.weight.dtype).removeprefix("torch."),
@@ -199,6 +214,15 @@ def _dataset(asked: Asked, voice: Voice) -> Dataset:
                 f"{root}: has another {kind} tokenizer than {asked.run} was trained with: give its own dataset by --data"
             )
     return dataset
+
+
+def _unreachable(dataset: Dataset) -> str | None:
+    """Why the recordings that a dataset was made of cannot be heard; None where they can be."""
+    try:
+        Subject.open(dataset.store.root).corpus_root()
+    except Unreachable as error:
+        return str(error)
+    return None
 
 
 def _require_same_tokens(other: Voice, voice: Voice, kind: str) -> None:

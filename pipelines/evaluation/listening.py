@@ -22,14 +22,19 @@ from manifests.settings.speech import SpeechSettings
 from pipelines.engine.mapping import Mapper
 from pipelines.inspect import find, originals
 from pipelines.subject import Subject
+from pipelines.voice.errors import SpeakError
 from tokenization.adapter import SpeechTokenizer
 from tokenization.recognisers.base import Recogniser, heard_words
 from tokenization.registry import open_tokenizer
 
-VERSION = 2  # changes whenever the same sound would be heard, or measured, otherwise
+VERSION = 3  # changes whenever the same sound would be heard, or measured, otherwise
 CHUNK = 8  # sounds a task
 FRAME = 0.02  # seconds that are silent or not, as a whole
 SILENT_DB, NOTHING_DB = -40.0, -60.0  # silent: below the loudest frame; or below full scale
+
+
+class Unheard(SpeakError):
+    """A recording of the dataset cannot be heard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +98,19 @@ class Listen:
 
 
 def made(sound: Sound, tokenizer: SpeechTokenizer) -> np.ndarray:
-    """The wave of a sound, scaled down where it would clip; empty where a recording is out of reach."""
-    if sound.codes_FQ is not None:
-        wave_T = tokenizer.decode(sound.codes_FQ)
-    else:
-        subject = _subject(sound.data)
-        wave_T = originals(subject, find(sound.data, sound.key)).get("speech-original", np.zeros(0, np.float32))
+    """The wave of a sound, scaled down where it would clip. Raises :class:`Unheard` where a recording is out of reach."""
+    wave_T = _recording(sound) if sound.codes_FQ is None else tokenizer.decode(sound.codes_FQ)
     return wave_T / max(1.0, float(np.abs(wave_T).max(initial=0.0)))
+
+
+def _recording(sound: Sound) -> np.ndarray:
+    wave_T = originals(_subject(sound.data), find(sound.data, sound.key)).get("speech-original")
+    if wave_T is None:
+        raise Unheard(
+            f"{sound.data}: the recording of {sound.key} is out of reach, or no longer what it was: put it back and run again; what "
+            "was heard of others is kept"
+        )
+    return wave_T
 
 
 def silence(wave_T: np.ndarray, rate: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation.listening import Sound, made
+from pipelines.evaluation.listening import Sound, Unheard, made
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.table import cells, groups, heading
 from pipelines.report.page import HERE as REPORT
@@ -80,6 +80,10 @@ def _right(row: Row, ear: str, place: int) -> bool:
 
 
 def _audio(sound: Sound, tokenizer: SpeechTokenizer) -> str:
+    """Empty where there is no sound to hear."""
     rate = tokenizer.spec.sample_rate
-    wave_T = made(sound, tokenizer)[: int(CLIP_SECONDS * rate)]
+    try:
+        wave_T = made(sound, tokenizer)[: int(CLIP_SECONDS * rate)]
+    except Unheard:  # heard once, and out of reach since: what was heard is told all the same
+        return ""
     return audio_uri(wave_T, rate, lossless=False) if len(np.asarray(wave_T)) else ""

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from manifests.dataset import Dataset
 from manifests.demo.grammar import dialogues, sentences, split_of
+from manifests.keys import id_of
 from pipelines import cli
 from pipelines.evaluation import evaluate as module
 from pipelines.evaluation.comparing import COMPARED, compared
@@ -300,10 +301,60 @@ def test_what_was_heard_survives_a_torn_last_line_and_a_new_ear(runs: dict[str, 
     assert Parrot.asked == 4
 
 
-def test_a_recording_out_of_reach_is_one_in_which_nothing_is_heard(runs: dict[str, Path]) -> None:
+def test_a_sound_that_kills_the_recogniser_is_one_in_which_nothing_is_heard(runs: dict[str, Path]) -> None:
     weights = (runs["block"] / "voice" / "speech.safetensors").read_bytes()
     work = Listen("open", Voice.load(runs["block"]).parts.facts.speech, weights)
     assert [h.words for h in work.poisoned([Sound("x"), Sound("y")])] == ["", ""]
+
+
+def test_recordings_out_of_reach_are_left_out_and_a_note_says_so(
+    data: str, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Path(data).parent / "corpus-elsewhere"
+    (Path(data).parent / "corpus").rename(moved)
+    out = io.StringIO()
+    try:
+        found = evaluate(asked(runs, others=(), steps=(1,)), Console(file=out, width=200))
+    finally:
+        moved.rename(Path(data).parent / "corpus")
+    assert [row["name"] for row in found["rows"]] == ["codec", "1 step"]
+    [note] = found["about"]["notes"]
+    assert note.startswith("the row of recordings is left out: the corpus is not at ")
+    assert note in out.getvalue()
+    assert "the row of recordings is left out" in (runs["block"] / "eval" / "index.html").read_text(encoding="utf-8")
+    assert evaluate(asked(runs, others=(), steps=(1,)), QUIET)["about"]["notes"] == []
+
+
+def test_a_single_recording_out_of_reach_is_named_and_nothing_is_kept_of_it(
+    data: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    voice = Voice.load(runs["block"])
+    weights = (runs["block"] / "voice" / "speech.safetensors").read_bytes()
+    mapper = module.Mapper(lambda: 0, lambda: None, module.Stopping(0.0))
+    hearing = Hearing(tmp_path / "heard.jsonl", mapper, voice.parts.facts.speech, weights)
+    corpus = Path(data).parent / "corpus"
+    first, second = (Sound(str(s.key), data=data, key=str(s.key)) for s in held_out(Dataset.open(data), 2))
+    hearing.hear("open", [first], lambda done, of: None)
+    file, away = corpus / f"{id_of(second.key)}.wav", tmp_path / "away.wav"
+    file.rename(away)
+    try:
+        with pytest.raises(SpeakError, match=f"the recording of {second.key} is out of reach") as found:
+            hearing.hear("open", [first, second], lambda done, of: None)
+    finally:
+        away.rename(file)
+    assert "\n" not in str(found.value)
+    assert hearing.path.read_bytes().count(b"\n") == 1, "nothing is kept of what was not heard"
+
+
+def test_what_was_stored_of_recordings_out_of_reach_is_not_believed(runs: dict[str, Path], tmp_path: Path) -> None:
+    voice = Voice.load(runs["block"])
+    weights = (runs["block"] / "voice" / "speech.safetensors").read_bytes()
+    (tmp_path / "heard.jsonl").write_bytes(b'{"version":2,"ear":"open","sound":"x","words":"","silence":1.0}\n')
+    mapper = module.Mapper(lambda: 0, lambda: None, module.Stopping(0.0))
+    hearing = Hearing(tmp_path / "heard.jsonl", mapper, voice.parts.facts.speech, weights)
+    sound = Sound("x", np.full((8, 1), 8, np.uint16))
+    assert hearing.hear("open", [sound], lambda done, of: None)["x"].words
+    assert Parrot.asked == 1
 
 
 def test_silence_is_measured_against_the_loudest_frame() -> None:
