@@ -8,7 +8,7 @@ they were stopped. ``distill.json`` tells of finished rounds, which are not done
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from manifests.dataset import Dataset, DatasetError
-from manifests.fingerprint import pretty
+from manifests.fingerprint import fingerprint, pretty
 from manifests.recipe import Recipe, parse
 from manifests.recipe_file import RecipeError
 from manifests.run_file import place_of_corpus
@@ -29,6 +29,7 @@ from pipelines.data import opened
 from pipelines.subject import Subject
 from pipelines.train import run as train
 from training.checkpoint import find
+from training.course import identity, masks_of
 from training.errors import CheckpointError
 from training.loading import weights_hash
 from training.run import Job
@@ -39,12 +40,16 @@ ROUNDS = "distill.json"
 
 @dataclass(frozen=True)
 class Round:
-    """A finished round: hashes of the weights that taught and of those that learned, and the student's last figures."""
+    """A finished round: hashes of the weights that taught and of those that learned, and the student's last figures.
+
+    asked   hashes of all else that decides it: recipe, teaching, dataset; records of old do not say
+    """
 
     teacher: str
     iterations: int
     student: str
     figures: dict[str, float]
+    asked: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,49 +76,71 @@ class Distillation:
         """All rounds, those that are finished from their record.
 
         Raises ``RecipeError`` for a recipe that learns from no record, ``CheckpointError`` where a finished round's weights are not what
-        its record says, and what the teach stage and training raise.
+        its record says or it was asked for otherwise, and what the teach stage and training raise.
         """
         stage, done = _recorded_stage(self.recipe), list(self._finished())
         teacher = self.teacher or start_of(self.recipe, Dataset.open(self.data))
         if teacher is None:
             raise RecipeError("nobody teaches the first round: name --teacher, or train.start in the recipe")
+        for number, found in enumerate(done[: self.rounds], 1):
+            self._require_asked(number, stage, found)
         for number in range(1, self.rounds + 1):
             if number > len(done):
-                taught = self._teaching(stage, teacher, number)
+                iterations = self._teaching(stage, number)["iterations"]
                 console.print(
-                    f"round {number} of {self.rounds}: {escape(teacher)} teaches in {taught['iterations']} iterations",
+                    f"round {number} of {self.rounds}: {escape(teacher)} teaches in {iterations} iterations",
                     soft_wrap=True,
                 )
-                done.append(self._round(number, teacher, taught, console, processes))
+                done.append(self._round(number, teacher, stage, console, processes))
                 Store(self.run).publish(ROUNDS, pretty([asdict(r) for r in done]))
             self._require_weights(number, teacher, done[number - 1])
             teacher = self.student(number)
         return done[: self.rounds]
 
-    def _teaching(self, stage: StageSettings, teacher: str, number: int) -> dict[str, Any]:
-        """What the training recipe says of the teach stage of a round."""
+    def _teaching(self, stage: StageSettings, number: int) -> dict[str, Any]:
+        """What the training recipe says of the teach stage of a round, but for who teaches."""
         settings = stage.taught
         assert settings is not None, "a stage that is taught"
         iterations = max(settings.iterations >> (number - 1), 1) if self.halve else settings.iterations
         return {
-            "teacher": str(Path(teacher).resolve()), "masks": stage.masks, "iterations": iterations,
-            "policy": settings.policy, "forced": settings.forced, "tau": settings.tau,
+            "masks": stage.masks, "iterations": iterations, "policy": settings.policy, "forced": settings.forced,
+            "tau": settings.tau,
         }  # fmt: skip
 
-    def _round(
-        self, number: int, teacher: str, taught: dict[str, Any], console: Console, processes: int | None
-    ) -> Round:
-        with opened(_data_recipe(self.data, taught), self.data, console) as run:
+    def _asked(self, stage: StageSettings, number: int) -> dict[str, str]:
+        """Hashes of what decides a round beside the weights that teach it."""
+        dataset = Dataset.open(self.data)
+        masks = masks_of(dataset.description, [str(stage.masks)])
+        return {
+            "recipe": fingerprint(self.recipe.deciding()), "teaching": fingerprint(self._teaching(stage, number)),
+            "dataset": fingerprint([identity(dataset)["fingerprint"], masks]),
+        }  # fmt: skip
+
+    def _round(self, number: int, teacher: str, stage: StageSettings, console: Console, processes: int | None) -> Round:
+        taught = self._teaching(stage, number)
+        named = {**taught, "teacher": str(Path(teacher).resolve())}
+        with opened(_data_recipe(self.data, named), self.data, console) as run:
             run()
         recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update={"start": teacher})})
         outcome = train(Job(recipe, self.data, self.student(number)), processes, None, console)
-        return Round(_hash(teacher), taught["iterations"], _hash(self.student(number)), dict(outcome.figures))
+        figures, asked = dict(outcome.figures), self._asked(stage, number)
+        return Round(_hash(teacher), taught["iterations"], _hash(self.student(number)), figures, asked)
 
     def _finished(self) -> Iterator[Round]:
         store = Store(self.run)
         if store.exists(ROUNDS):
             for value in orjson.loads(store.read(ROUNDS)):
                 yield Round(**value)
+
+    def _require_asked(self, number: int, stage: StageSettings, found: Round) -> None:
+        """Raise ``CheckpointError`` for a finished round that another recipe or dataset would not have given."""
+        asked = self._asked(stage, number)
+        other = [name for name in asked if found.asked.get(name, asked[name]) != asked[name]]
+        if other:
+            raise CheckpointError(
+                f"{self.run}/{ROUNDS}: round {number} was done with another {other[0]}: ask for the same again, or choose another -o to "
+                "begin anew"
+            )
 
     def _require_weights(self, number: int, teacher: str, found: Round) -> None:
         for path, recorded in ((teacher, found.teacher), (self.student(number), found.student)):

@@ -39,7 +39,7 @@ Tensors = Mapping[str, Tensor]
 class Checkpoint:
     """A checkpoint that is whole.
 
-    facts   what ``state.json`` holds beside the list of files: step, recipe, dataset, figures
+    facts   what ``state.json`` holds beside the list of files: step, recipe, dataset, what lies beside its tokens, figures
     """
 
     path: Path

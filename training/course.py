@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,33 @@ from training.taught import stored_targets
 from training.validation import SEED, Exam, exam_rows
 from training.vocabulary import Vocabulary
 
+RECORDED = (
+    "teacher",
+    "masks",
+    "views",
+    "iterations",
+    "policy",
+    "forced",
+    "context",
+    "store",
+    "k",
+    "tau",
+)  # of a teacher
+
 
 @dataclass(frozen=True)
 class Prepared:
     """All that a run reads.
 
     identity   what a checkpoint says of the dataset: name, speech and text tokenizers, fingerprint of its shards
+    beside     what it says of what lies beside the tokens, and is trained on: mask sets, and what was recorded of a teacher
     notes      what was left out, one line each
     """
 
     course: Course
     exam: Exam | None
     identity: dict[str, Any]
+    beside: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -48,13 +64,37 @@ def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: S
     stages = [_stage(recipe, i, reader, known_R, train_R) for i in range(len(recipe.train.stages))]
     steps = [_steps(s, stage) for s, stage in zip(recipe.train.stages, stages, strict=True)]
     exam, more = _exam(recipe, reader, known_R, fits_R, share)
-    return Prepared(Course(tuple(stages), tuple(steps), share), exam, about, (*notes, *more))
+    return Prepared(Course(tuple(stages), tuple(steps), share), exam, about, beside(recipe, dataset), (*notes, *more))
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
     value = dataset.description
-    shards = [shard["sha256"] for shard in value["tokens"]["shards"]]
-    return {"name": value["name"], "speech": value["speech"], "text": value["text"], "fingerprint": fingerprint(shards)}
+    shards = _hash_of(value["tokens"]["shards"])
+    return {"name": value["name"], "speech": value["speech"], "text": value["text"], "fingerprint": shards}
+
+
+def beside(recipe: TrainingRecipe, dataset: Dataset) -> dict[str, Any]:
+    """What decides what is learned and does not lie in the token shards: the mask sets that stages train on, and what they have of a recorded teacher."""
+    stages, value = recipe.train.stages, dataset.description
+    masks = sorted({stage.masks for stage in stages if stage.masks is not None})
+    recorded = any(stage.taught is not None and stage.taught.stored for stage in stages)
+    found = {"masks": masks_of(value, masks)} if masks else {}
+    return found | ({"teach": _recorded(value["teach"])} if recorded else {})
+
+
+def masks_of(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Seed, definitions and shards of mask sets. A dataset says how it drew them in its recipe, and in short beside the shards."""
+    about = value["masks"]
+    drawn = ((value.get("recipe") or {}).get("mask") or {}).get("sets") or about["sets"]
+    return {"seed": about["seed"], "sets": {name: drawn[name] for name in names}, "shards": _hash_of(about["shards"])}
+
+
+def _recorded(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: about[name] for name in RECORDED if name in about}, "shards": _hash_of(about["shards"])}
+
+
+def _hash_of(shards: Sequence[Mapping[str, Any]]) -> str:
+    return fingerprint([shard["sha256"] for shard in shards])
 
 
 def vocabulary_of(dataset: Dataset) -> Vocabulary:

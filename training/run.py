@@ -136,6 +136,14 @@ def _require_same_run(found: Checkpoint, job: Job, prepared: Prepared) -> None:
             f"{found.path}: begun with {place} = {before}, the recipe now says {after}: choose another -o, or start from these "
             f"weights there with --set train.start={job.run}"
         )
+    beside = found.facts.get("beside", prepared.beside)  # checkpoints of old do not say
+    other = next(_differences(prepared.beside, beside, ()), None)
+    if other is not None:
+        place, after, before = other
+        raise CheckpointError(
+            f"{found.path}: begun with {place} = {before}, {job.data} now has {after}: make that dataset as it was, choose another "
+            f"-o, or start from these weights there with --set train.start={job.run}"
+        )
 
 
 def _differences(was: Any, now: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:

@@ -141,6 +141,7 @@ class Trainer:
         facts = {
             "recipe": self.recipe.model_dump(mode="json"),
             "dataset": self.prepared.identity,
+            "beside": self.prepared.beside,
             "figures": self.figures,
         }
         self.saved = checkpoint.save(self.run_folder, self.step, files, facts, self.settings.keep)

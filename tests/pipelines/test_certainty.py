@@ -15,7 +15,6 @@ from pipelines.evaluation.speaking import spoken
 from pipelines.evaluation.systems import System
 from pipelines.voice.voice import Manner, Voice
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
-from training.decoding.block import BlockDecoder
 from training.decoding.protocol import Outcome, stream
 from training.policies import Policy, Stats
 
@@ -41,7 +40,10 @@ def by_hand(system: System, texts: Sequence[str]) -> tuple[float, float]:
 
     for text in texts:
         block: dict[int, float] = {}
-        decoder, (text_NS, counts) = system.voice.decoder(system.manner, [text], policy=Kept()), system.voice.batch([text])
+        decoder, (text_NS, counts) = (
+            system.voice.decoder(system.manner, [text], policy=Kept()),
+            system.voice.batch([text]),
+        )
         decoder.feed(text_NS, counts, ended=True)
         for chunk in stream(decoder):
             ended = decoder.outcomes[0] is Outcome.ENDED

@@ -248,6 +248,22 @@ def test_a_student_of_a_single_stream_needs_words_of_a_teacher_that_saw_as_littl
     assert Dataset.open(str(out)).description["folders"]["teach"] == clean
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"iterations": 2}, r"begun with teach\.iterations = 3, .* now has 2"), ({}, r"teach\.teacher = ")],
+)
+def test_a_student_does_not_go_on_with_words_of_another_teacher(
+    made: tuple[Path, Path, Path], out: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    job = Job(student(), str(out), str(tmp_path / "run"))
+    train(job, 1, None, QUIET)
+    assert train(job, 1, None, QUIET).finished
+    stranger = written(tmp_path, {**FIRST, "train": {**FIRST["train"], "seed": 5}})
+    make(out, made[1], made[2] if change else stranger, **change)
+    with pytest.raises(CheckpointError, match=said):
+        train(job, 1, None, QUIET)
+
+
 def test_a_named_teacher_is_not_trained_anew(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     make(tmp_path / "out", *made[1:], teacher=str(own_teacher(made[0])))
     assert not list((tmp_path / "out").glob("teacher-*"))
@@ -308,6 +324,33 @@ def test_finished_rounds_are_not_done_again(out: Path, tmp_path: Path, monkeypat
     both = rounds(out, tmp_path / "run", 2)
     assert both[0] == first[0]
     assert trained == ["round-2"]
+
+
+def test_finished_rounds_of_another_recipe_teaching_or_dataset_are_not_taken(
+    made: tuple[Path, Path, Path], out: Path, tmp_path: Path
+) -> None:
+    rounds(out, tmp_path / "run", 2)
+    told = {"stored": True, "iterations": 4}
+    harder = Distillation(student(distillation=told, steps=3), str(out), str(tmp_path / "run"), 2)
+    with pytest.raises(CheckpointError, match="round 1 was done with another recipe: ask for the same again") as found:
+        harder(QUIET, processes=1)
+    assert "\n" not in str(found.value)
+    with pytest.raises(CheckpointError, match="round 2 was done with another teaching"):
+        rounds(out, tmp_path / "run", 2, halve=False)
+    rounds(out, tmp_path / "run", 1, halve=False)
+    description = orjson.loads((out / "dataset.json").read_bytes())
+    (out / "dataset.json").write_bytes(orjson.dumps({**description, "masks": {**description["masks"], "seed": 9}}))
+    with pytest.raises(CheckpointError, match="round 1 was done with another dataset"):
+        rounds(out, tmp_path / "run", 1)
+
+
+def test_rounds_whose_record_does_not_say_what_was_asked_for_are_taken(out: Path, tmp_path: Path) -> None:
+    [one] = rounds(out, tmp_path / "run", 1)
+    record = tmp_path / "run" / distill.ROUNDS
+    [value] = orjson.loads(record.read_bytes())
+    del value["asked"]
+    record.write_bytes(orjson.dumps([value]))
+    assert rounds(out, tmp_path / "run", 1) == [Round(one.teacher, one.iterations, one.student, one.figures)]
 
 
 def test_a_killed_round_goes_on_and_ends_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -338,6 +338,47 @@ def test_another_recipe_does_not_go_on_with_a_run(root: str, tmp_path: Path, cha
         check(Job(recipe(stage("autoregressive", steps=1), **change), root, str(tmp_path)))
 
 
+OTHER = MaskSet(views=4, mix=(BernoulliSettings(tokens=(0.5, 0.6)),))
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        (
+            MaskSettings(block=4, seed=99, sets=SETS),
+            r"begun with masks\.seed = 0, .*data now has 99: make that dataset as",
+        ),
+        (MaskSettings(block=4, sets={**SETS, "bernoulli": OTHER}), r"begun with masks\.shards = "),
+        (MaskSettings(block=4, sets={**SETS, "pairs": SETS["bernoulli"]}), r"begun with masks\.sets\.pairs"),
+    ],
+)
+def test_a_run_does_not_go_on_under_other_masks(tmp_path: Path, masks: MaskSettings, said: str) -> None:
+    made = recipe(stage("two_stream", "bernoulli", name="a"), stage("two_stream", "pairs", name="b"))
+    codes, data, run = utterances(12), tmp_path / "data", tmp_path / "run"
+    root = write_dataset(data, codes)
+    run_in(run, root, made, lambda: True)
+    check(Job(made, root, str(run)))
+    write_dataset(data, codes, masks)
+    with pytest.raises(CheckpointError, match=said) as caught:
+        check(Job(made, root, str(run)))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=said):
+        run_in(run, root, made)
+
+
+def test_masks_that_no_stage_uses_and_checkpoints_that_name_none_stand_in_nobodys_way(tmp_path: Path) -> None:
+    codes, data = utterances(12), tmp_path / "data"
+    root = write_dataset(data, codes)
+    frames, masked = recipe(stage("autoregressive", steps=2)), recipe(stage("two_stream", "pairs", steps=2))
+    for made, run in ((frames, tmp_path / "frames"), (masked, tmp_path / "masked")):
+        run_in(run, root, made, lambda: True)
+    [state] = (tmp_path / "masked").glob("checkpoints/*/state.json")
+    state.write_text(json.dumps({k: v for k, v in json.loads(state.read_text()).items() if k != "beside"}))
+    write_dataset(data, codes, MaskSettings(block=4, seed=99, sets=SETS))
+    assert run_in(tmp_path / "frames", root, frames).finished
+    assert run_in(tmp_path / "masked", root, masked).finished, "an old checkpoint does not say"
+
+
 @pytest.mark.parametrize(
     ("one", "talker", "said"),
     [
