@@ -15,6 +15,7 @@ from training.talker import Talker
 from training.vocabulary import Vocabulary
 
 FILES = {"ema": "average", "last": "talker"}
+FREE = {"dropout", "max_frames"}  # settings under which the same weights are the same network
 
 
 def built(settings: TalkerSettings, dataset: Mapping[str, Any]) -> Talker:
@@ -44,6 +45,18 @@ def fill(talker: Talker, checkpoint: Checkpoint, weights: str) -> None:
         talker.load_state_dict(checkpoint.tensors(FILES[weights]))
     except RuntimeError as error:
         raise CheckpointError(f"{checkpoint.path}: weights of another talker: {' '.join(str(error).split())}") from None
+
+
+def require_same_network(checkpoint: Checkpoint, settings: TalkerSettings) -> None:
+    """Raise :class:`CheckpointError` where the weights of a checkpoint would be another network under ``settings``: shapes may agree by chance."""
+    theirs = TalkerSettings.model_validate(checkpoint.facts["recipe"]["talker"])
+    for name in TalkerSettings.model_fields:
+        was, now = getattr(theirs, name), getattr(settings, name)
+        if name not in FREE and was != now:
+            raise CheckpointError(
+                f"{checkpoint.path}: weights of a talker of {name} {was}, the recipe's is of {name} {now}, another network: set "
+                f"talker.{name}={was}, or leave train.start out"
+            )
 
 
 def weights_hash(checkpoint: Checkpoint, weights: str = "ema") -> str:

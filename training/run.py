@@ -18,7 +18,7 @@ from training.checkpoint import Checkpoint
 from training.course import Prepared, prepare
 from training.distributed import Ranks
 from training.errors import CheckpointError
-from training.loading import built, fill, require_same_tokens
+from training.loading import built, fill, require_same_network, require_same_tokens
 from training.logs import Log, Silent
 from training.pace import measured
 from training.start import Vectors, place_codes
@@ -105,6 +105,7 @@ def _started(recipe: TrainingRecipe, dataset: Dataset, vectors_QKZ: Vectors | No
     if start is not None:
         found = checkpoint.find(start)
         require_same_tokens(found, dataset.description)
+        require_same_network(found, recipe.talker)
         fill(talker, found, "ema")
     return talker
 

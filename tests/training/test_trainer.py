@@ -313,6 +313,29 @@ def test_weights_of_another_run_are_a_start(root: str, tmp_path: Path) -> None:
     assert weights(tmp_path / "second")["average.safetensors"] == weights(tmp_path / "first")["average.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("talker", "said"),
+    [
+        ({"heads": 4}, r"talker of heads 2, the recipe's is of heads 4, another network: set talker\.heads=2"),
+        ({"anchors": 4}, r"set talker\.anchors=2, or leave train\.start out"),
+        ({"conditioning": "both"}, r"set talker\.conditioning=anchors"),
+        ({"width": 64}, r"set talker\.width=32"),
+    ],
+)
+def test_weights_of_another_network_are_no_start_though_their_shapes_agree(
+    root: str, tmp_path: Path, talker: dict[str, Any], said: str
+) -> None:
+    run_in(tmp_path / "first", root, recipe(stage("two_stream", "bernoulli")))
+    made = recipe(stage("two_stream", "bernoulli"), start=str(tmp_path / "first"), talker=talker)
+    with pytest.raises(CheckpointError, match=said) as caught:
+        check(Job(made, root, str(tmp_path / "second")))
+    assert "\n" not in str(caught.value)
+    free = recipe(
+        stage("two_stream", "bernoulli"), start=str(tmp_path / "first"), talker={"dropout": 0.1, "max_frames": 32}
+    )
+    check(Job(free, root, str(tmp_path / "second")))
+
+
 def test_how_a_run_is_carried_out_may_change_on_the_way(root: str, tmp_path: Path) -> None:
     run_in(tmp_path, root, recipe(stage("autoregressive", steps=3)), lambda: True)
     again = recipe(stage("autoregressive", steps=3), keep=5, accumulate=2, log_every=2, loaders=1)
