@@ -17,6 +17,7 @@ from training.batches import Course, Order, Share, Stage
 from training.counter import bits, hash_key
 from training.errors import RowsError
 from training.rows import Reader, lengths, stored_masks
+from training.schedule import factor
 from training.taught import stored_targets
 from training.validation import SEED, Exam, exam_rows
 from training.vocabulary import Vocabulary
@@ -64,7 +65,13 @@ def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: S
     stages = [_stage(recipe, i, reader, known_R, train_R) for i in range(len(recipe.train.stages))]
     steps = [_steps(s, stage) for s, stage in zip(recipe.train.stages, stages, strict=True)]
     exam, more = _exam(recipe, reader, known_R, fits_R, share)
-    return Prepared(Course(tuple(stages), tuple(steps), share), exam, about, beside(recipe, dataset), (*notes, *more))
+    return Prepared(
+        Course(tuple(stages), tuple(steps), share),
+        exam,
+        about,
+        beside(recipe, dataset),
+        (*notes, *more, *_never_warm(recipe, sum(steps))),
+    )
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
@@ -132,6 +139,19 @@ def _steps(settings: StageSettings, stage: Stage) -> int:
         return settings.steps
     assert settings.epochs is not None, "one of the two is set"
     return max(round(settings.epochs * len(stage.order)), 1)
+
+
+def _never_warm(recipe: TrainingRecipe, total: int) -> tuple[str, ...]:
+    """A note where the run ends before its learning rate has come up."""
+    settings = recipe.train.schedule
+    if settings.warmup < total:
+        return ()
+    peak = max(factor(settings, step, total) for step in range(total))
+    note = (
+        f"train.schedule.warmup ({settings.warmup:,} steps) is no shorter than the whole run ({total:,}): the learning rate comes to "
+        f"{peak:.0%} of its peak at most; set train.schedule.warmup lower"
+    )
+    return (note,)
 
 
 def _exam(

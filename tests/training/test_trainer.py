@@ -336,6 +336,24 @@ def test_weights_of_another_network_are_no_start_though_their_shapes_agree(
     check(Job(free, root, str(tmp_path / "second")))
 
 
+@pytest.mark.parametrize(("name", "warmup", "peak"), [("cosine", 30, "10%"), ("cosine", 3, "75%"), ("wsd", 30, None)])
+def test_a_run_that_ends_before_it_is_warm_says_so(
+    root: str, tmp_path: Path, name: str, warmup: int, peak: str | None
+) -> None:
+    made = recipe(stage("autoregressive", steps=3), schedule={"name": name, "warmup": warmup})
+    notes = check(Job(made, root, str(tmp_path))).notes
+    assert [
+        note for note in notes if f"train.schedule.warmup ({warmup} steps) is no shorter than the whole run (3)" in note
+    ]
+    assert peak is None or f"comes to {peak} of its peak at most" in notes[-1]
+    run_in(tmp_path, root, made)
+    assert notes[-1] in [json.loads(line).get("note") for line in (tmp_path / LOG).read_text().splitlines()]
+
+
+def test_a_run_that_is_warm_before_it_ends_has_nothing_to_say(root: str, tmp_path: Path) -> None:
+    assert check(Job(recipe(stage("autoregressive", steps=3)), root, str(tmp_path))).notes == ()
+
+
 def test_how_a_run_is_carried_out_may_change_on_the_way(root: str, tmp_path: Path) -> None:
     run_in(tmp_path, root, recipe(stage("autoregressive", steps=3)), lambda: True)
     again = recipe(stage("autoregressive", steps=3), keep=5, accumulate=2, log_every=2, loaders=1)
