@@ -26,11 +26,12 @@ def say_into(
         warm_up(voice, manner, text)
     with opened(out, voice.parts.speech.spec.sample_rate) as sink:
         said = say(voice, manner, text, sink, stream)
-    _tell(said, out, stream, console)
+    asked = len(said.codes_FQ) >= voice.frames(manner)
+    _tell(said, out, stream, console, "--max-seconds" if asked else "talker.max_frames, all that it has positions for")
     return said
 
 
-def _tell(said: Said, out: str, stream: bool, console: Console) -> None:
+def _tell(said: Said, out: str, stream: bool, console: Console, limit: str) -> None:
     if stream:
         console.print(f"first sound after {_split(said.first)}, libraries warm", soft_wrap=True)
     where = "standard output" if out == "-" else out
@@ -41,7 +42,7 @@ def _tell(said: Said, out: str, stream: bool, console: Console) -> None:
     )  # fmt: skip
     if said.cut:
         console.print(
-            f"the talker did not come to an end: stopped after {said.seconds:.1f} s (--max-seconds)", soft_wrap=True
+            f"the talker did not come to an end: stopped after {said.seconds:.1f} s ({limit})", soft_wrap=True
         )
     if not said.samples:
         console.print("the talker ended at once: there is no sound in the file", soft_wrap=True)

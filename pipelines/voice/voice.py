@@ -5,6 +5,7 @@ Legend: N rows, S text states, F frames, Q codebooks, M cells of a block, C clas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -121,6 +122,11 @@ class Voice:
             text_NS[row, : len(ids_S)] = ids_S
         return torch.from_numpy(text_NS).to(self.talker.place.weight.device), [len(ids_S) for ids_S in rows]
 
+    def frames(self, manner: Manner) -> float:
+        """The longest speech that ``manner`` asks for, in frames: a whole number, or infinite; the talker may have positions for fewer."""
+        asked = manner.max_seconds * self.parts.speech.spec.frame_rate
+        return math.floor(asked) if math.isfinite(asked) else asked
+
     def decoder(self, manner: Manner, texts: Sequence[str], **changes: Any) -> Decoder:
         """A decoder that is to say ``texts``; draws depend on what is said. Raises :class:`SpeakError`."""
         kind = manner.decoder or self.kinds[0]
@@ -128,15 +134,14 @@ class Voice:
             raise SpeakError(f"no decoder {kind!r}; there are {', '.join(KINDS)}")
         if kind not in self.kinds:
             raise SpeakError(f"{self.run}: trained for the decoder {' or '.join(self.kinds)}, not {kind}")
-        frames = int(manner.max_seconds * self.parts.speech.spec.frame_rate)
-        if frames < 1 or manner.temperature < 0:
+        if not (self.frames(manner) >= 1 and 0 <= manner.temperature < math.inf):
             raise SpeakError(
                 f"at most {manner.max_seconds} seconds at temperature {manner.temperature}: nothing can be said so"
             )
         settings = {
             "seed": manner.seed,
             "utterances": texts,
-            "max_frames": frames,
+            "max_frames": int(min(self.frames(manner), self.talker.settings.max_frames)),
             "body": self.body,
             **SETTINGS[kind](self, manner),
             **changes,

@@ -120,6 +120,40 @@ def test_a_talker_that_does_not_end_is_stopped_and_that_is_told(data: str, tmp_p
     assert "did not come to an end" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "limit"), [(1.0, "--max-seconds"), (float("inf"), "talker.max_frames"), (3.3, "talker.max_frames")]
+)
+def test_where_a_talker_was_stopped_is_blamed_on_what_stopped_it(
+    data: str, tmp_path: Path, seconds: float, limit: str
+) -> None:
+    run, console = make_run(tmp_path / "run", data, end=-50.0), Console(file=io.StringIO(), width=200)
+    said = say_into(str(run), TEXT, Manner(max_seconds=seconds), str(tmp_path / "out.wav"), False, console)
+    assert said.cut
+    assert said.seconds == min(seconds, 3.2), "80 frames are all that it has positions for"
+    assert f"s ({limit}" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["block", "ar", "mtp"])
+def test_a_temperature_next_to_nothing_says_what_none_says(kind: str, runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs[kind])
+    cold, none = (say(voice, Manner(temperature=t), TEXT, Memory(), stream=False).codes_FQ for t in (1e-39, 0.0))
+    assert np.array_equal(cold, none)
+
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        Manner(max_seconds=float("nan")),
+        Manner(temperature=float("nan")),
+        Manner(temperature=float("inf")),
+        Manner(max_seconds=-float("inf")),
+    ],
+)
+def test_numbers_that_are_none_are_refused(runs: dict[str, Path], tmp_path: Path, manner: Manner) -> None:
+    with pytest.raises(SpeakError, match="nothing can be said so"):
+        say_into(str(runs["block"]), TEXT, manner, str(tmp_path / "out.wav"), False, QUIET)
+
+
 def test_first_sound_and_its_parts_are_printed_only_of_a_stream(runs: dict[str, Path], tmp_path: Path) -> None:
     for stream in (False, True):
         console = Console(file=io.StringIO(), width=200)

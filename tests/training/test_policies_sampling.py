@@ -56,6 +56,13 @@ def test_draws_of_a_peaked_speech_vocabulary_follow_their_probabilities() -> Non
     assert statistic < limit(freedom)
 
 
+@pytest.mark.parametrize("temperature", [1e-39, 1e-30, 9e-5])
+def test_a_temperature_next_to_nothing_takes_the_likeliest_class(temperature: float) -> None:
+    """Logits over it would be infinite, and infinity equals itself."""
+    logits = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)) * 20
+    assert torch.equal(draws(logits, 4, 9, temperature=temperature), logits.argmax(-1).expand(4, 9))
+
+
 def test_temperature_and_nucleus_shape_what_is_drawn() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     drawn = draws(logits, 100, 50, temperature=0.5)

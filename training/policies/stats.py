@@ -15,6 +15,7 @@ from torch import Tensor
 
 from training.policies.noise import Key, gumbel
 
+COLDEST = 1e-4  # temperature: under it no draw is another than the likeliest class, until logits over it are no numbers any more
 PRIOR_FLOOR = -20.0  # nats: a class that the prior never saw must not score without bound
 
 
@@ -75,7 +76,7 @@ def stats(
 ) -> Stats:
     """Choose a class for every cell, and keep what the choice is judged by.
 
-    Temperature 0 takes the likeliest class. Above it, classes are drawn by Gumbel noise out of ``key`` after temperature and
+    Temperature 0, or under :data:`COLDEST`, takes the likeliest class. Above it, classes are drawn by Gumbel noise out of ``key`` after temperature and
     nucleus. Confidence is that of the model before both (Dimple's switch); ``tempered`` asks for after.
 
     Raises ValueError where a class is to be drawn without a key, or ``top_p`` is not within (0, 1].
@@ -83,7 +84,7 @@ def stats(
     if not 0.0 < top_p <= 1.0 or temperature < 0.0:
         raise ValueError(f"top_p {top_p} must be within (0, 1], temperature {temperature} not negative")
     logits_NMC = logits_NMC.float()
-    if temperature == 0.0:
+    if temperature < COLDEST:
         return Stats(logits_NMC, logits_NMC.argmax(-1), prior)
     if key is None:
         raise ValueError("a temperature above 0 needs a key to draw with")
