@@ -45,6 +45,15 @@ class Cache:
         kv[:, :, :, self.length : end] = kv_2NHTY
         return kv[:, :, :, :end]
 
+    def make_room(self, positions: int) -> None:
+        """Room for so many more positions behind what is settled. It grows twofold at least, so that pieces cost no more than the whole."""
+        needed = self.length + positions
+        if not self.kv_layers or needed <= self.capacity:
+            return
+        more = max(needed, 2 * self.capacity) - self.length
+        settled = (kv[:, :, :, : self.length] for kv in self.kv_layers)
+        self.kv_layers = tuple(torch.cat([kv, kv.new_empty(*kv.shape[:3], more, kv.shape[4])], 3) for kv in settled)
+
     def commit(self, positions: int) -> None:
         """Settle the first ``positions`` of what was written last."""
         self.length += positions

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.training.tiny import silence_eos, talker, words
+from training.decoding import conditioning as conditionings
 from training.decoding.acceptance import Confident, Verified
 from training.decoding.protocol import Chunk, Decoder, Outcome, decode_all, joined, stream
 from training.decoding.registry import DECODERS, open_decoder
@@ -62,6 +63,24 @@ def test_a_stream_says_what_the_whole_text_says(kind: str, conditioning: str, si
     chunks = in_pieces(opened(made, kind, 3), text_NS, counts, sizes)
     assert same(joined(chunks, 3), whole)
     assert [c.first for c in chunks] == [4 * i for i in range(len(chunks))]
+
+
+@pytest.mark.parametrize("sizes", [[1] * 150, [60, 5, 85], [150]])
+def test_room_for_text_grows_with_the_text_and_the_states_are_those_of_room_for_all(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, text_NS = talker(text_layers=2, max_frames=4096, dtype=torch.float32), words(3, 150)
+    found = []
+    for room in (conditionings.ROOM, 4096):
+        monkeypatch.setattr(conditionings, "ROOM", room)
+        one = conditionings.Conditioning.empty(made, 3, 4)
+        for piece_NS in text_NS.split(sizes, 1):
+            one.feed(piece_NS, None, False)
+        found.append(one)
+    grown, whole = found
+    assert torch.equal(grown.states_NSD, whole.states_NSD)
+    assert grown.cache.capacity <= 300
+    assert whole.cache.capacity == 4096
 
 
 @every_kind

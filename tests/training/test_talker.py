@@ -125,6 +125,20 @@ def test_the_cache_refuses_what_it_has_no_room_for() -> None:
         cache.extended(0, torch.zeros(2, 1, 1, 2, 2))
 
 
+def test_a_cache_makes_room_twofold_and_keeps_what_is_settled() -> None:
+    cache = Cache.empty(1, 1, 1, 4, 2)
+    cache.extended(0, torch.ones(2, 1, 1, 3, 2))
+    cache.commit(3)
+    cache.make_room(1)
+    assert cache.capacity == 4
+    cache.make_room(2)
+    assert cache.capacity == 8
+    assert cache.extended(0, torch.zeros(2, 1, 1, 2, 2))[0, 0, 0, :, 0].tolist() == [1, 1, 1, 0, 0]
+    cache.make_room(60)
+    assert cache.capacity == 63, "a large piece gets what it needs"
+    Cache.empty(0, 1, 1, 4, 2).make_room(9)
+
+
 def test_a_copy_of_a_cache_goes_its_own_way() -> None:
     cache = Cache.empty(1, 1, 1, 4, 2)
     cache.extended(0, torch.ones(2, 1, 1, 2, 2))

@@ -16,6 +16,7 @@ from training.cache import Cache
 from training.layout import speech, text
 from training.talker import Talker, Text
 
+ROOM = 64  # text states that there is room for at first: most sentences are shorter
 AHEAD = 8  # blocks that are worked out at once: one by one, all the text is read again for each
 
 
@@ -43,7 +44,8 @@ class Conditioning:
         """No text yet, and room for an utterance of ``blocks`` blocks."""
         s, like = talker.settings, talker.place.weight
         told_NLD = like.new_empty(rows, blocks * s.block, s.width)
-        cache = Cache.empty(s.text_layers, rows, s.heads, s.max_frames, s.width // s.heads, like.dtype, like.device)
+        room = min(ROOM, s.max_frames)
+        cache = Cache.empty(s.text_layers, rows, s.heads, room, s.width // s.heads, like.dtype, like.device)
         return cls(
             talker,
             told_NLD,
@@ -77,6 +79,7 @@ class Conditioning:
         if self.read + size > self.talker.settings.max_frames:
             raise ValueError(f"{self.read + size} text states are more than talker.max_frames")
         if size:
+            self.cache.make_room(size)
             read_NSD = self.talker.reader(text_NS, self.read, self.cache)
             self.cache.commit(size)
             self.counts_N = [had + count for had, count in zip(self.counts_N, counts, strict=True)]
