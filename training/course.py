@@ -62,6 +62,11 @@ def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: S
     train_R = np.flatnonzero(fits_R & (known_R["split"] == b"train"))
     if not len(train_R):
         raise RowsError(f"{dataset.store.root}: no utterance in the training split that fits talker.max_frames")
+    if not known_R["text"][train_R].any():
+        raise RowsError(
+            f"{dataset.store.root}: no utterance of the training split that fits talker.max_frames has a text to be spoken: "
+            "see corpus.layout, or have a recogniser listen (transcribe)"
+        )
     stages = [_stage(recipe, i, reader, known_R, train_R) for i in range(len(recipe.train.stages))]
     steps = [_steps(s, stage) for s, stage in zip(recipe.train.stages, stages, strict=True)]
     exam, more = _exam(recipe, reader, known_R, fits_R, share)

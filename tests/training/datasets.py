@@ -49,15 +49,16 @@ def write_dataset(
     dev: int = 4,
     each: int = 8,
     vocab: int = VOCAB,
+    texts: bool = True,
 ) -> str:
-    """A dataset of some utterances, ``each`` a shard, the first ``dev`` of them the dev split; returns its root."""
+    """A dataset of some utterances, ``each`` a shard, the first ``dev`` of them the dev split; returns its root. ``texts``: they have some."""
     tokens: list[Sample] = []
     beside: list[Sample] = []
     tally = Tally()
     for i, codes_FQ in enumerate(codes):
         name = f"u{i:04d}"
         about = {"id": name, "text": name, "split": "dev" if i < dev else "train"}
-        text_S = (np.arange(1 + i % 5) + i) % (TEXT - 2) + 2
+        text_S = (np.arange((1 + i % 5) * texts) + i) % (TEXT - 2) + 2
         members = {"speech.npy": npy.dump(codes_FQ), "text.npy": npy.dump(text_S.astype(np.int32))}
         tokens.append((name, {"json": canonical(about), **members}))
         if masks is not None:

@@ -439,6 +439,12 @@ def test_what_does_not_fit_the_dataset_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_dataset_without_texts_has_nothing_to_be_spoken(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", utterances(12), texts=False)
+    with pytest.raises(RowsError, match=r"has a text to be spoken: see corpus\.layout, or have a recogniser listen"):
+        check(Job(recipe(), root, str(tmp_path / "run")))
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_utterances(root: str, tmp_path: Path) -> None:
     made = recipe(stage("two_stream", "bernoulli", 6), checkpoint_every=2)
     run = trainer(root, made, tmp_path)
