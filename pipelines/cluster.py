@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -40,6 +41,19 @@ class _NoNode(ConnectionError):
 
 # Else the driver waits for Ray's first workers, and for ever where one of them dies as it starts (ray-project/ray#40131).
 WITHOUT_WAITING = {"prestart_worker_first_driver": False}
+
+
+def cpus_of_our_own(settings: RunSettings, cores: int) -> int:
+    """How many CPUs a cluster that is started here is said to have: enough for the workers, and for those that hear for the workers of tokens.
+
+    With room for the workers alone they would wait for their listeners, and the listeners for them.
+    """
+    whole = (settings.workers or cores) * settings.cpus_per_worker
+    if (asked := settings.stages.get("clean")) is not None:
+        tokens, clean = settings.of("tokens"), settings.of("clean")
+        each = (tokens.cpus or 0) + (asked.workers or 1) * (clean.cpus or 0)
+        whole = max(whole, (tokens.workers or cores) * each)
+    return max(1, math.ceil(whole))
 
 
 @dataclass
@@ -89,8 +103,7 @@ class Cluster:
             if _knock(address) and not self.through_client:
                 _belong()
             return {"address": address}
-        workers = self.settings.workers or os.cpu_count() or 1
-        cpus = max(1, round(workers * self.settings.cpus_per_worker))
+        cpus = cpus_of_our_own(self.settings, os.cpu_count() or 1)
         # Without an address Ray would join whatever cluster was last started on this machine, be it there or not.
         return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "_system_config": WITHOUT_WAITING}
 
