@@ -28,7 +28,7 @@ from manifests.audio.probe import (
     promises_length,
     stated_seconds,
 )
-from manifests.audio.promise import ends_inside_a_page, promised_frames
+from manifests.audio.promise import end_of_mpeg, ends_inside_a_page, promised_frames, streams_follow
 from manifests.audio.source import Source, chatters, hushed, opened
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ FIRST_SAMPLES = 1 << 24  # 64 MB: a header is trusted so far, before sound has c
 UNREAD_BYTES = (
     1 << 14
 )  # libsndfile reads ahead by 8 kB; more left over than this is sound that the header does not count
+UNREAD_MPEG = 1 << 11  # libmpg123 does not read ahead; more than one frame, which has at most 1,441 bytes
+MPEG_PADDING = 2 * 1152  # frames of silence that FFmpeg may leave at the end of an MP3, where libmpg123 cuts them off
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,14 @@ class _Failure:
 
     why: str
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What libsndfile decoded, and the container it took the file for: FLAC, MP3, OGG, ..."""
+
+    decoded: Decoded
+    container: str
 
 
 class Sink(Protocol):
@@ -172,6 +182,10 @@ def decode(data: bytes | Path, limits: DecodeLimits, span: Span | None = None) -
 
     Where libsndfile reads a file, a span is found by seeking; FFmpeg's seeking is not sample-exact, so there the file is
     decoded from its start, without keeping what comes before the span.
+
+    libsndfile stops where the header, or its own estimate, ends: before the sound does in an MP3 without a length, in joined files,
+    and where the header counts too few. There FFmpeg decodes the rest, too. Joined MP3 and Ogg files promise no length: what
+    they say of it holds for the first of them.
     """
     return decode_into(data, partial(_Buffer, limits), span)
 
@@ -183,30 +197,46 @@ def decode_into(data: bytes | Path, make: MakeSink, span: Span | None = None) ->
         check_head(head)
         with hushed(chatters(head)):
             first = _decode_soundfile(file, make, span)
-        if isinstance(first, Decoded) and not _more_follows(first, file, head, span):
-            return first
+        if isinstance(first, _Found) and not _more_follows(first, file, span):
+            return first.decoded
         return _better(first, _decode_av(file, make, span))
 
 
-def _better(first: Decoded | _Failure, second: Decoded | _Failure) -> Decoded:
+def _better(first: _Found | _Failure, second: Decoded | _Failure) -> Decoded:
     """What FFmpeg found, where libsndfile failed or found less. Raises :class:`Unreadable` where both failed."""
     if isinstance(first, _Failure):
         if isinstance(second, _Failure):
             raise _both(first, second)
         return second
-    if isinstance(second, _Failure) or _frames(second) <= _frames(first):
-        return first
-    return replace(second, declared_frames=first.declared_frames)
+    found = first.decoded
+    padding = MPEG_PADDING / found.sample_rate if first.container == "MP3" else 0.0
+    if isinstance(second, _Failure) or _seconds(second) <= _seconds(found) + padding:
+        return found
+    return second if first.container in ("MP3", "OGG") else replace(second, declared_frames=found.declared_frames)
 
 
 def _frames(decoded: Decoded) -> int:
     return decoded.wave_CT.shape[1]
 
 
-def _more_follows(decoded: Decoded, file: Source, head: bytes, span: Span | None) -> bool:
-    """Whether libsndfile stopped where the header told it to, with much of the file unread."""
-    counted = head.startswith(b"fLaC") or not _frames(decoded)
-    return span is None and counted and file.size - file.tell() > UNREAD_BYTES
+def _seconds(decoded: Decoded) -> float:
+    """Of Opus the libraries give different rates."""
+    return _frames(decoded) / decoded.sample_rate
+
+
+def _more_follows(found: _Found, file: Source, span: Span | None) -> bool:
+    """Whether libsndfile stopped before the file's end, where more was asked for."""
+    frames, declared, unread = _frames(found.decoded), found.decoded.declared_frames, file.size - file.tell()
+    bounded = span is not None and span.seconds is not None
+    if bounded and declared is not None and frames >= declared:
+        return False
+    if found.container == "OGG" and streams_follow(file):
+        return True
+    if found.container == "MP3" and end_of_mpeg(file) - file.tell() > UNREAD_MPEG:
+        return True
+    if found.container == "FLAC":  # once it has sought, libsndfile reads ahead as far as it likes
+        return bounded or (span is None and unread > UNREAD_BYTES)
+    return span is None and not frames and unread > UNREAD_BYTES
 
 
 def _both(first: _Failure, second: _Failure) -> Unreadable:
@@ -220,10 +250,16 @@ def _both(first: _Failure, second: _Failure) -> Unreadable:
 
 
 def _part(span: Span | None, rate: int) -> tuple[int, int | None]:
-    """First frame and number of frames of a span."""
+    """First frame and number of frames of a span. A span ends at the frame where one that adjoins it begins."""
     if span is None:
         return 0, None
-    return max(round(span.start * rate), 0), None if span.seconds is None else max(round(span.seconds * rate), 0)
+    first = _frame_at(span.start, rate)
+    return first, None if span.seconds is None else max(_frame_at(span.start + span.seconds, rate) - first, 0)
+
+
+def _frame_at(seconds: float, rate: int) -> int:
+    """Rounded to nanoseconds first: a sum of times is off by its last bits, which decide where a time lies between two frames."""
+    return max(round(round(seconds, 9) * rate), 0)
 
 
 def _promise(file_frames: int | None, first: int, count: int | None) -> int | None:
@@ -232,7 +268,7 @@ def _promise(file_frames: int | None, first: int, count: int | None) -> int | No
     return max(file_frames - first, 0)
 
 
-def _decode_soundfile(file: Source, make: MakeSink, span: Span | None) -> Decoded | _Failure:
+def _decode_soundfile(file: Source, make: MakeSink, span: Span | None) -> _Found | _Failure:
     import soundfile
 
     buffer = None
@@ -246,7 +282,8 @@ def _decode_soundfile(file: Source, make: MakeSink, span: Span | None) -> Decode
                 sound.seek(min(first, sound.frames))
             _read_soundfile(sound, buffer, count)
             reaches_end = count is None or buffer.frames < count
-            return Decoded(buffer.done(), sound.samplerate, promised, "soundfile", broken_off and reaches_end)
+            broken_off = broken_off and reaches_end
+            return _Found(Decoded(buffer.done(), sound.samplerate, promised, "soundfile", broken_off), sound.format)
     except soundfile.SoundFileError as error:
         return _Failure(one_line(error), buffer.frames / buffer.rate if buffer else None)
 
@@ -288,7 +325,9 @@ def _decode_av(file: Source, make: MakeSink, span: Span | None) -> Decoded | _Fa
             stated = round(stated_seconds(container, stream) * rate) if promises_length(container) else 0
             if buffer is None:
                 buffer = make("pyav", rate, int(stream.codec_context.channels or 0), 0)
-            return Decoded(buffer.done(), rate, _promise(stated or None, first, count), "pyav")
+            reaches_end = count is None or buffer.frames < count
+            promised, broken_off = _promise(stated or None, first, count), reaches_end and ends_inside_a_page(file)
+            return Decoded(buffer.done(), rate, promised, "pyav", broken_off)
     except (FFmpegError, ValueError) as error:
         return _Failure(one_line(error), seconds)
 

@@ -21,6 +21,10 @@ FORM_LOG = re.compile(r"^\s*(?:riff|Riff size|FORM|RIFF)\s*:\s*(\d+) \(should be
 SPHERE_COUNT = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 MPEG_TAGS = (b"Xing", b"Info", b"VBRI")
 TAIL = 1 << 17  # an Ogg page has at most 65,307 bytes
+PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
+FIRST_PAGE = 2  # the bit of a page's flags: here a stream begins
+BLOCK = 1 << 20
+ID3V1_BYTES, APE_BYTES = 128, 32  # a whole tag; the footer, or the header, of one
 SAMPLE_BYTES = {
     "PCM_U8": 1,
     "PCM_S8": 1,
@@ -87,3 +91,30 @@ def ends_inside_a_page(file: Source) -> bool:
     end = 27 + page[26] + sum(page[27 : 27 + page[26]])
     rest = page[end:]
     return len(page) < end or (bool(rest) and b"OggS".startswith(rest))
+
+
+def streams_follow(file: Source) -> bool:
+    """Whether an Ogg file holds streams one after the other, as joined files do: one begins where another has gone on.
+
+    All pages are looked at: after seeking, how far a library has read tells nothing, and joined copies have one serial number.
+    """
+    under_way = False
+    for at in range(0, file.size, BLOCK):
+        for page in PAGE.finditer(file.peek(at, BLOCK + 5)):  # 5: a page's mark may lie across two blocks
+            begins = bool(page[1][0] & FIRST_PAGE)
+            if begins and under_way:
+                return True
+            under_way = under_way or not begins
+    return False
+
+
+def end_of_mpeg(file: Source) -> int:
+    """Where an MP3's sound ends: before the ID3v1 and APE tags at the end of the file."""
+    end = file.size
+    if end >= ID3V1_BYTES and file.peek(end - ID3V1_BYTES, 3) == b"TAG":
+        end -= ID3V1_BYTES
+    footer = file.peek(max(end - APE_BYTES, 0), APE_BYTES)
+    if footer.startswith(b"APETAGEX") and len(footer) == APE_BYTES:
+        size, flags = (int.from_bytes(footer[at : at + 4], "little") for at in (12, 20))
+        end -= size + APE_BYTES * (flags >> 31)  # the size counts the footer, but not the header
+    return max(end, 0)

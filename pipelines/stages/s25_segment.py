@@ -39,7 +39,7 @@ from tokenization.voice_activity.contract import Detector, DetectorError
 from tokenization.voice_activity.registry import open_detector
 from tokenization.voice_activity.utterances import Bounds, utterances
 
-VERSION = 1
+VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
 Cut = Mapping[str, Any]
 
 

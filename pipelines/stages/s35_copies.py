@@ -29,7 +29,7 @@ from pipelines.stages.hearing import Ear, Heard
 from pipelines.stages.judging import Judge
 from pipelines.stages.s30_plan import RECEIPT, plan_file, read_plan, unit_cuts, unit_name
 
-VERSION = 1
+VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
 STAGE = "copies"
 MARK = "sounds_like"
 NONE_PF = np.zeros((PHASES, 0), np.uint32)

@@ -32,7 +32,7 @@ from tokenization.adapter import TokenizerError
 from tokenization.recognisers.base import RATE, Recogniser, RecogniserError, Transcript
 from tokenization.recognisers.registry import open_recogniser
 
-VERSION = 1
+VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
 SIDES = ("response", "query")
 
 

@@ -23,7 +23,9 @@ from pipelines.stages.hearing import Ear, Heard
 from pipelines.stages.judging import Judge
 from pipelines.stages.s45_verify_text import said_cuts
 
-VERSION = 2  # 2: the text tokenizer of a corpus without a training split is fitted on all of its texts
+# 2: the text tokenizer of a corpus without a training split is fitted on all of its texts
+# 3: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
+VERSION = 3
 CODEBOOK, TEXT = "speech.safetensors", "text.json"
 SPARE = 1.5  # seconds planned for each second wanted: some of them are filtered
 

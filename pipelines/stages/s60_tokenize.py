@@ -38,7 +38,7 @@ from tokenization.parity import Parity, compare
 from tokenization.registry import needs_fit, open_tokenizer
 from tokenization.text import TextTokenizer
 
-VERSION = 1
+VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
 PARITY_SAMPLE = 4  # utterances of each unit that are encoded alone as well
 PARITY_LIMIT = 1e-3  # share of codes that may differ
 

@@ -57,6 +57,26 @@ def encode_av(wave_CT: np.ndarray, rate: int, container: str, codec: str, stream
     return file.getvalue()
 
 
+def speech_then_silence() -> np.ndarray:
+    """``wave_T`` of 35 s that no estimate from its beginning gets right: loud, 20 s of silence, and loud again."""
+    noise_T = 0.3 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    return np.concatenate([noise_T, voice(4.0, seed=1), np.zeros(20 * 16_000, np.float32), voice(10.0, seed=2)])
+
+
+def untagged_mp3(wave_T: np.ndarray) -> bytes:
+    """Mono at 16 kHz as an MP3 of variable bit rate without the first frame, which would tell its length."""
+    import soundfile
+
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        file, "w", 16_000, 1, "MPEG_LAYER_III", format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
+    ) as sound:
+        sound.write(wave_T)
+    data = file.getvalue()
+    kilobits = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)[(data[2] >> 4) - 1]
+    return data[72 * kilobits * 1000 // 16_000 + ((data[2] >> 1) & 1) :]
+
+
 def correlation(a_T: np.ndarray, b_T: np.ndarray) -> float:
     """How alike two sounds are, at the best shift within 50 ms at 16 kHz; 1.0: the same but for loudness."""
     n = min(len(a_T), len(b_T)) - 1600

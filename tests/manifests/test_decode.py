@@ -6,6 +6,8 @@ import errno
 import gc
 import io
 import tracemalloc
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.audio.decode import Decoded, DecodeLimits, Span, decode
+from manifests.audio.decode import Decoded, DecodeLimits, Span, _part, decode
 from manifests.audio.probe import Unreadable
-from tests.manifests.sounds import LIMITS, SOUNDFILE, correlation, encode, encode_av, voice
+from tests.manifests.sounds import (
+    LIMITS,
+    SOUNDFILE,
+    correlation,
+    encode,
+    encode_av,
+    speech_then_silence,
+    untagged_mp3,
+    voice,
+)
 from tests.memory import peak_of
 
 STEREO_CT = np.stack([voice(2.0), voice(2.0, seed=1)])
@@ -125,7 +136,7 @@ def test_bytes_and_path_are_decoded_alike_and_always_alike(kind: str, span: Span
 def test_a_span_is_a_slice_of_the_whole(pair: tuple[str, str], start: float, seconds: float | None) -> None:
     data = encode(STEREO_CT, kind=pair[0], subtype=pair[1])
     first = round(start * 16_000)
-    end = None if seconds is None else first + round(seconds * 16_000)
+    end = None if seconds is None else round((start + seconds) * 16_000)
     found = decode(data, LIMITS, Span(start, seconds))
     assert np.array_equal(found.wave_CT, WHOLE[pair][:, first:end])
 
@@ -136,6 +147,31 @@ def test_a_span_of_a_lossy_file_is_nearly_a_slice_of_the_whole(kind: str) -> Non
     found, whole = decode(data, LIMITS, Span(0.75, 0.5)), decode(data, LIMITS)
     assert found.wave_CT.shape == (2, 8_000)
     assert np.abs(found.wave_CT - whole.wave_CT[:, 12_000:20_000]).max() < 1e-3
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]),
+    st.integers(0, 10**7),
+    st.lists(st.integers(1, 10**5), min_size=2, max_size=8),
+)
+def test_spans_that_adjoin_share_no_sample_and_lose_none(rate: int, begin: int, lengths: list[int]) -> None:
+    times = [round((begin + sum(lengths[:k])) / 1000, 6) for k in range(len(lengths) + 1)]
+    parts = [_part(Span(a, round(b - a, 3)), rate) for a, b in pairwise(times)]
+    for (first, count), (following, _) in pairwise(parts):
+        assert count is not None
+        assert first + count == following
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 999), st.integers(1, 999))
+def test_parts_that_adjoin_are_together_the_whole(first: int, second: int) -> None:
+    data = encode(wave_T := voice(2.0, 22_050), 22_050)
+    a, b = first / 1000, (first + second) / 1000
+    spans = [Span(0.0, a), Span(a, round(b - a, 3)), Span(b, None)]
+    found_T = np.concatenate([decode(data, LIMITS, span).wave_CT[0] for span in spans])
+    assert np.array_equal(found_T, decode(data, LIMITS).wave_CT[0])
+    assert len(found_T) == len(wave_T)
 
 
 def test_a_span_that_reaches_past_the_end_promises_more_than_comes() -> None:
@@ -187,6 +223,76 @@ def test_a_header_that_understates_hides_no_sound() -> None:
     data[22:26] = (16_000).to_bytes(4, "big")  # STREAMINFO: the low 32 bits of the number of samples
     found = decode(bytes(data), LIMITS)
     assert (found.declared_frames, found.wave_CT.shape[1], found.decoder) == (16_000, 480_000, "pyav")
+
+
+LONGER: dict[str, Callable[[], bytes]] = {
+    "an MP3 of variable bit rate without a length": lambda: untagged_mp3(speech_then_silence()),
+    **{
+        f"joined {kind}": lambda kind=kind: b"".join(encode(voice(17.5, seed=k), kind=kind) for k in (1, 2))
+        for kind in ("mp3", "ogg", "opus")
+    },
+}
+"""Files of 35 s whose sound goes on where libsndfile stops."""
+
+
+def heard_to_the_end(found: Decoded, seconds: float) -> bool:
+    """Whether it is so long, 0.2 s more or less, and loud at its end."""
+    frames = found.wave_CT.shape[1]
+    last_T = found.wave_CT[0, -found.sample_rate :]
+    return abs(frames / found.sample_rate - seconds) < 0.2 and float(np.sqrt(np.mean(last_T**2))) > 0.05
+
+
+@pytest.mark.parametrize("kind", LONGER)
+def test_sound_behind_the_place_where_libsndfile_stops_is_decoded(kind: str) -> None:
+    found = decode(LONGER[kind](), LIMITS)
+    assert heard_to_the_end(found, 35.0)
+    assert found.declared_frames is None
+
+
+@pytest.mark.parametrize("start", [15.0, 28.0])
+@pytest.mark.parametrize("kind", LONGER)
+def test_spans_behind_that_place_are_found_and_those_across_it_whole(kind: str, start: float) -> None:
+    data = LONGER[kind]()
+    whole = decode(data, LIMITS)
+    for span in (Span(start, 35.0 - start), Span(start, None)):
+        found = decode(data, LIMITS, span)
+        assert heard_to_the_end(found, 35.0 - start)
+        first = round(start * found.sample_rate)
+        slice_T = whole.wave_CT[0, first : first + found.wave_CT.shape[1]]
+        assert np.abs(found.wave_CT[0] - slice_T).max() < 1e-3
+    assert decode(data, LIMITS, Span(60.0, 5.0)).wave_CT.shape[1] == 0
+
+
+def test_a_span_of_a_flac_whose_header_understates_is_found() -> None:
+    data = bytearray(encode(voice(30.0), kind="flac"))
+    data[22:26] = (16_000).to_bytes(4, "big")
+    assert decode(bytes(data), LIMITS, Span(20.0, 5.0)).wave_CT.shape[1] == 80_000
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_joined_oggs_cut_within_a_page_are_known_to_break_off(kind: str) -> None:
+    data = 2 * encode(voice(8.0), kind=kind)
+    assert not decode(data, LIMITS).broken_off
+    assert decode(data[:-100], LIMITS).broken_off
+    assert not decode(data[:-100], LIMITS, Span(9.0, 1.0)).broken_off
+
+
+def ape_tag(size: int) -> bytes:
+    """An APE tag with a picture of so many bytes."""
+    item = size.to_bytes(4, "little") + bytes(4) + b"Cover\0" + bytes(range(1, 251)) * (size // 250)
+    head = b"APETAGEX" + b"".join(n.to_bytes(4, "little") for n in (2000, len(item) + 32, 1))
+    return (
+        head + (0xA0000000).to_bytes(4, "little") + bytes(8) + item + head + (1 << 31).to_bytes(4, "little") + bytes(8)
+    )
+
+
+@pytest.mark.parametrize(
+    "tail", [b"TAG" + bytes(125), ape_tag(100_000), ape_tag(100_000) + b"TAG" + bytes(125), bytes(5_000)]
+)
+@pytest.mark.parametrize("span", [None, Span(3.0, 2.0), Span(3.0, None)])
+def test_tags_and_padding_at_the_end_of_an_mp3_are_no_sound(tail: bytes, span: Span | None) -> None:
+    data = encode(voice(4.0), kind="mp3")
+    assert same(decode(data + tail, LIMITS, span), decode(data, LIMITS, span))
 
 
 def test_a_wav_whose_recorder_died_before_writing_sizes_is_read_to_its_end() -> None:

@@ -11,7 +11,7 @@ import soundfile
 from manifests.audio.decode import Span, decode
 from manifests.audio.probe import Unreadable
 from manifests.audio.windows import listen
-from tests.manifests.sounds import LIMITS, encode, encode_av, voice
+from tests.manifests.sounds import LIMITS, encode, encode_av, speech_then_silence, untagged_mp3, voice
 from tests.memory import peak_of
 
 
@@ -65,6 +65,16 @@ def test_a_part_is_heard_as_it_is_decoded() -> None:
     data = sounds()["flac"]
     for span in (Span(0.25, 0.5), Span(1.0, None), Span(1.6, 3.0)):
         assert np.array_equal(kept(data, 999, span)[0], decode(data, LIMITS, span).wave_CT)
+
+
+@pytest.mark.parametrize("kind", ["untagged mp3", "mp3", "ogg", "opus"])
+def test_what_goes_on_where_libsndfile_stops_is_heard_to_its_end(kind: str) -> None:
+    data = untagged_mp3(speech_then_silence()) if kind == "untagged mp3" else 2 * encode(voice(17.5), kind=kind)
+    for span in (None, Span(20.0, None), Span(28.0, 5.0)):
+        decoded = decode(data, LIMITS, span)
+        seconds = span.seconds if span and span.seconds else 35.0 - (span.start if span else 0.0)
+        assert decoded.wave_CT.shape[1] / decoded.sample_rate == pytest.approx(seconds, abs=0.2)
+        assert np.allclose(kept(data, 9_999, span)[0], decoded.wave_CT, rtol=0, atol=1e-6)
 
 
 def test_what_was_promised_and_how_it_ended_is_known_as_of_a_decode(tmp_path: Path) -> None:
