@@ -40,13 +40,17 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Declared, not measured: the decoded length is the truth. ``frames`` is 0 where nothing tells it."""
+    """Declared, not measured: the decoded length is the truth. ``frames`` is 0 where nothing tells it.
+
+    estimated   ``frames`` is a library's guess from the size and the beginning of the file: nothing may be refused or cut by it
+    """
 
     sample_rate: int
     channels: int
     frames: int
     format: str
     subtype: str
+    estimated: bool = False
 
     @property
     def seconds(self) -> float:
@@ -95,8 +99,9 @@ def _probe_soundfile(file: Source) -> Header | str:
         with soundfile.SoundFile(cast(BinaryIO, file)) as sound:
             check_shape(sound.samplerate, sound.channels)
             known = sound.frames if sound.frames < ENDLESS else 0
-            frames = promised_frames(sound, file) or known
-            return Header(sound.samplerate, sound.channels, frames, sound.format, sound.subtype)
+            promised = promised_frames(sound, file)
+            frames, estimated = promised or known, not promised and known > 0
+            return Header(sound.samplerate, sound.channels, frames, sound.format, sound.subtype, estimated)
     except soundfile.SoundFileError as error:
         return one_line(error)
 
@@ -111,8 +116,9 @@ def _probe_av(file: Source, before: str) -> Header:
             stream = audio_stream(container)
             rate, channels = int(stream.rate or 0), int(stream.codec_context.channels or 0)
             check_shape(rate, channels)
-            frames = round(stated_seconds(container, stream) * rate)
-            return Header(rate, channels, max(frames, 0), container.format.name, stream.codec_context.name)
+            frames = max(round(stated_seconds(container, stream) * rate), 0)
+            estimated = frames > 0 and not promises_length(container)
+            return Header(rate, channels, frames, container.format.name, stream.codec_context.name, estimated)
     except (FFmpegError, ValueError) as error:
         raise nobody_reads(before, one_line(error)) from None
 

@@ -11,15 +11,16 @@ In ``segments-<hash>/``: ``recordings/`` (what the units are of), ``unit-NNNNNN.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
 from manifests.audio.decode import Span
-from manifests.audio.probe import Unreadable
+from manifests.audio.probe import Unreadable, probe
 from manifests.audio.windows import Heard, listen
 from manifests.corpora.base import Corpus
 from manifests.fetch import Fetcher, FetchFailed, reading
@@ -41,6 +42,7 @@ from tokenization.voice_activity.utterances import Bounds, utterances
 
 VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends, and parts end where the next begin
 Cut = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,33 @@ class SegmentWorker:
         u = from_cut(cut)
         if u.fault or "copy_of" in cut["custom"]:
             return [_booked(cut)]
-        if self._is_utterance(u, cut["duration"]):
-            tally.sums["left_whole"] += 1
-            return [cut]
         try:
-            made = self._cut_up(u, cut, tally, beat)
+            seconds = self._seconds(u, cut, beat)
+            if self._is_utterance(u, seconds):
+                tally.sums["left_whole"] += 1
+                return [cut]
+            made = self._cut_up(u, cut, seconds, tally, beat)
         except _Aside as aside:
             return [_marked(cut, aside.dropped)]
         tally.sums["cut_up"] += 1
         return made
+
+    def _seconds(self, u: Utterance, cut: Cut, beat: Beat) -> float:
+        """How long it is; heard out where it would lose its text, or itself, for a length that is only estimated.
+
+        Raises as :meth:`_hear` does.
+        """
+        if u.seconds is not None or self._is_utterance(u, cut["duration"]) or u.text is None:
+            return cut["duration"]
+        span = Span(u.start, None) if u.start else None
+
+        def measured(data: bytes | Path) -> float:
+            if not probe(data).estimated:
+                return cut["duration"]
+            heard = listen(data, lambda *_: _Ears({}, beat), self.job.settings.max_recording_seconds, span).decoded
+            return heard.wave_CT.shape[1] / heard.sample_rate
+
+        return self._read(u, "content" in cut["custom"], measured)
 
     def _is_utterance(self, u: Utterance, seconds: float) -> bool:
         """Whether it stays as it is."""
@@ -133,12 +153,12 @@ class SegmentWorker:
             return False
         return seconds <= self.job.settings.max_seconds
 
-    def _cut_up(self, u: Utterance, cut: Cut, tally: Tally, beat: Beat) -> list[Cut]:
+    def _cut_up(self, u: Utterance, cut: Cut, seconds: float, tally: Tally, beat: Beat) -> list[Cut]:
         settings = self.job.settings
         if u.text is not None and settings.text == "keep":
             raise _Aside(Dropped(
                 "filtered", "text_without_times",
-                f"{cut['duration']:.2f} s is over segment.max_seconds = {settings.max_seconds:g}, and its text says nothing of times; "
+                f"{seconds:.2f} s is over segment.max_seconds = {settings.max_seconds:g}, and its text says nothing of times; "
                 "give it a transcript with times (corpus.layout = timed), or set segment.text = drop",
             ))  # fmt: skip
         heard = self._hear(u, "content" in cut["custom"], beat)
@@ -167,21 +187,25 @@ class SegmentWorker:
 
         Raises :class:`_Aside`, and ``FetchFailed`` where storage does not answer or what was listed is gone.
         """
-        assert u.audio is not None
         span = Span(u.start, u.seconds) if u.start or u.seconds is not None else None
+        most = self.job.settings.max_recording_seconds
+        heard = self._read(
+            u, listed, lambda data: listen(data, lambda rate, n: self._ears(u, rate, n, beat), most, span)
+        )
+        if (dropped := length_kept(heard.decoded, self.job.clean)) is not None:
+            raise _Aside(dropped)
+        return heard
+
+    def _read(self, u: Utterance, listed: bool, use: Callable[[bytes | Path], T]) -> T:
+        """What ``use`` makes of the encoded sound. Raises as :meth:`_hear` does."""
+        assert u.audio is not None
         try:
             with reading(u.audio, listed):
-                data = self.fetch.local_path(u.audio) or self.fetch.fetch(u.audio)
-                heard = listen(
-                    data, lambda rate, n: self._ears(u, rate, n, beat), self.job.settings.max_recording_seconds, span
-                )
+                return use(self.fetch.local_path(u.audio) or self.fetch.fetch(u.audio))
         except (FetchFailed, Unreadable) as error:
             if isinstance(error, FetchFailed) and error.transient:
                 raise
             raise _Aside(Dropped("quarantined", error.reason, error.message)) from None
-        if (dropped := length_kept(heard.decoded, self.job.clean)) is not None:
-            raise _Aside(dropped)
-        return heard
 
     def _ears(self, u: Utterance, rate: int, channels: int, beat: Beat) -> _Ears:
         wanted: int | str | None = u.channel if u.channel is not None else self.job.clean.channel

@@ -9,7 +9,7 @@ import pytest
 
 from manifests.audio.probe import MAX_RATE, Unreadable, probe
 from tests.corpora import corpus
-from tests.manifests.sounds import SOUNDFILE, encode, encode_av, voice
+from tests.manifests.sounds import SOUNDFILE, encode, encode_av, untagged_mp3, voice
 
 
 def reason(data: bytes | Path) -> str:
@@ -110,3 +110,11 @@ def test_libmpg123_is_kept_quiet_and_nobody_else(capfd: pytest.CaptureFixture[st
     with hushed(True):
         os.write(2, b"Warning: Xing stream size off\nsomething that matters\n")
     assert capfd.readouterr().err == "something that matters\n"
+
+
+def test_a_guessed_length_is_told_from_a_written_one() -> None:
+    wave_CT = voice(4.0)[None]
+    assert not any(probe(encode(wave_CT, kind=kind)).estimated for kind in ("wav", "flac", "ogg", "opus", "mp3"))
+    assert not probe(encode_av(wave_CT, 16_000, "ipod", "aac")).estimated
+    assert probe(encode_av(wave_CT, 16_000, "adts", "aac")).estimated
+    assert probe(untagged_mp3(wave_CT[0])).estimated

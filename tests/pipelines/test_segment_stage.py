@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from manifests.audio.probe import probe
 from manifests.dataset import Dataset
 from manifests.recipe import Recipe, parse
 from manifests.storage import Store
@@ -34,6 +35,7 @@ from pipelines.workspace import Workspace
 from tests.corpora import corpus as real_corpus
 from tests.faults.command import ROOT
 from tests.long_recordings import SECONDS, SPOKEN, recording, write_long_corpus
+from tests.manifests.sounds import untagged_mp3, voice
 from tests.small_corpus import RATE, fingerprints, tone
 from tokenization.voice_activity import silero
 from tokenization.voice_activity.contract import DetectorError
@@ -163,6 +165,21 @@ class TestSettings:
         cuts = [c for c in segmented(tmp_path) if c["id"].startswith("texted-")]
         assert len(cuts) >= 5
         assert all("text" not in c["supervisions"][0] for c in cuts)
+
+    def test_a_text_is_not_lost_for_a_length_that_is_only_estimated(self, corpus: Path, tmp_path: Path) -> None:
+        root = tmp_path / "corpus"
+        root.mkdir()
+        wave_T = np.concatenate(
+            [np.zeros(24_000, np.float32), 0.3 * voice(2.0)]
+        )  # quiet first: the guess is far too long
+        (root / "a.mp3").write_bytes(data := untagged_mp3(wave_T))
+        shutil.copy(corpus / "texted.flac", root)
+        lines = ["id\taudio\ttext\tspeaker", "a\ta.mp3\ta short sentence\ts1", "b\ttexted.flac\ta long one\ts1"]
+        (root / "list.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        assert probe(data).seconds > SEGMENT["max_seconds"] > len(wave_T) / 16_000
+        said = make(tmp_path / "out", root).description
+        assert said["segments"]["left_whole"] == 1
+        assert [o.id for o in quarantine(str(tmp_path / "out")) if o.reason == "text_without_times"] == ["b"]
 
     def test_only_what_decides_segments_gives_them_another_folder(self, made: Path, corpus: Path) -> None:
         def folder(**more: Any) -> str:
