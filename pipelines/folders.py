@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifests.filters.columns import scores_of
 from manifests.receipt import Receipt
 from manifests.settings.speech import PatchesSettings
 from pipelines.stages import s25_segment, s30_plan, s35_copies, s38_transcribe, s50_fit, s60_tokenize, s70_mask
 from pipelines.workspace import Workspace
+from tokenization.scores.registry import revised
 
 
 def segments_folder(space: Workspace, manifest: str) -> str:
@@ -42,8 +44,11 @@ def copies_folder(space: Workspace, plan: str) -> str:
 
 def _judged(space: Workspace) -> list[Any]:
     """All that filters read, where there are any."""
+    if not space.recipe.filters:
+        return []
     decided = space.recipe.deciding()
-    return [decided.get(block) for block in ("filters", "scores", "corpus", "split")] if space.recipe.filters else []
+    blocks = [decided.get(block) for block in ("filters", "scores", "corpus", "split")]
+    return blocks + revised(scores_of(name for rule in space.recipe.rules for name in rule.columns))
 
 
 def transcripts_folder(space: Workspace, plan: str) -> str | None:
@@ -75,6 +80,7 @@ def tokens_folder(space: Workspace, plan: str, fit: Receipt | None) -> str:
         plan,
         made,
         space.recipe.deciding("tokens"),
+        *revised(space.recipe.wanted),
         *_codec(space),
         *_texts(space, plan),
     )

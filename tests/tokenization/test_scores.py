@@ -107,6 +107,16 @@ def test_of_digital_silence_and_of_too_little_nothing_is_told() -> None:
     assert snr_db(sound(words(0)[:2000]))["snr_db"] is None
 
 
+@pytest.mark.parametrize("share", [0.05, 0.12, 0.3])
+@pytest.mark.parametrize("offset", [0.0, -3e-6, 1e-4])
+def test_digital_silence_before_a_recording_is_no_noise_even_where_the_dc_offset_was_taken_off(
+    share: float, offset: float
+) -> None:
+    wave_T = noised(words(1), 12)
+    filled_T = np.concatenate([np.zeros(int(share * len(wave_T))), wave_T])
+    assert snr_db(sound(filled_T - offset))["snr_db"] == pytest.approx(snr_db(sound(wave_T))["snr_db"], abs=1)
+
+
 # Bandwidth
 
 

@@ -24,8 +24,8 @@ def snr_db(sound: Sound) -> Values:
     """``snr_db`` to a tenth of a dB, within :data:`LIMITS`; None for fewer than :data:`LEAST_FRAMES` frames that are not digital silence."""
     size = max(round(FRAME_SECONDS * sound.rate), 1)
     frames_FS = sound.stored_T[: len(sound.stored_T) // size * size].reshape(-1, size)
+    frames_FS = frames_FS[np.ptp(frames_FS, axis=1) > 0]  # less a DC offset, digital silence is constant but not zero
     power_F = np.einsum("fs,fs->f", frames_FS, frames_FS, dtype=np.float64) / size
-    power_F = power_F[power_F > 0]
     if len(power_F) < LEAST_FRAMES:
         return {"snr_db": None}
     noise, loud = np.quantile(power_F, (NOISE, LOUD))
