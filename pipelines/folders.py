@@ -7,7 +7,16 @@ from typing import Any
 from manifests.filters.columns import scores_of
 from manifests.receipt import Receipt
 from manifests.settings.speech import PatchesSettings
-from pipelines.stages import s25_segment, s30_plan, s35_copies, s38_transcribe, s50_fit, s60_tokenize, s70_mask
+from pipelines.stages import (
+    s25_segment,
+    s30_plan,
+    s35_copies,
+    s38_transcribe,
+    s45_verify_text,
+    s50_fit,
+    s60_tokenize,
+    s70_mask,
+)
 from pipelines.workspace import Workspace
 from tokenization.scores.registry import revised
 
@@ -92,8 +101,10 @@ def _codec(space: Workspace) -> list[str]:
 
 def _texts(space: Workspace, plan: str) -> list[Any]:
     """What texts are made of beside the plan: nothing where nobody listens."""
-    heard = transcripts_folder(space, plan)
-    return [] if heard is None else [heard, space.recipe.deciding().get("verify_text")]
+    heard, verify = transcripts_folder(space, plan), space.recipe.deciding().get("verify_text")
+    if heard is None:
+        return []
+    return [heard, verify] if verify is None else [heard, verify, s45_verify_text.VERSION]
 
 
 def masks_folder(space: Workspace, tokens: str) -> str:

@@ -22,6 +22,9 @@ from pipelines.stages.s40_clean import Dropped
 from tokenization.recognisers.base import Transcript
 from tokenization.recognisers.normalise import Difference, difference, language_code, normaliser, repeats
 
+VERSION = (
+    2  # 2: between the signs of a language that is written without spaces, spaces are no characters that were heard
+)
 QUOTED = 60  # characters of a text in a sentence
 
 
@@ -61,7 +64,8 @@ class Said:
         """None where there is no text of the corpus."""
         if not (self.text and self.text.strip()):
             return None
-        return difference(normaliser(self.settings.normaliser, self.code)(self.text), " ".join(self.words))
+        said = normaliser(self.settings.normaliser, self.code)(self.text)
+        return difference(said, " ".join(self.words), self.code)
 
     @property
     def agrees(self) -> bool:

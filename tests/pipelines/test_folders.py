@@ -36,3 +36,12 @@ def test_a_score_that_was_changed_renames_the_folders_that_hold_it_or_depend_on_
     assert changed(now[0], names(**ASKED)) == {"tokens"}
     assert changed(now[1], names(**FILTERED)) == {"copies", "fit", "tokens"}
     assert [names(**blocks) for blocks in OTHERS] == others
+
+
+def test_how_texts_are_compared_renames_what_depends_on_it_only_where_they_are(monkeypatch: Any) -> None:
+    listens = {"transcribe": {"recogniser": {"name": "pocketsphinx"}}}
+    compares = {**listens, "verify_text": {}}
+    heard, compared = names(**listens), names(**compares)
+    monkeypatch.setattr("pipelines.stages.s45_verify_text.VERSION", 9)
+    assert not changed(heard, names(**listens))
+    assert changed(compared, names(**compares)) == {"fit", "tokens"}

@@ -52,6 +52,11 @@ def test_another_text_is_filtered_with_score_limit_and_what_was_heard() -> None:
     )
 
 
+def test_of_chinese_the_signs_alone_are_counted() -> None:
+    found = verdict("今天天气很好", heard("今天天汽很坏", "zh"), language="zh", max_wer=None, max_cer=0.2)
+    assert (found or "").startswith("text_mismatch: CER 0.33 over 0.2")
+
+
 def test_a_long_text_is_quoted_short() -> None:
     found = verdict(
         "hello there",

@@ -45,6 +45,24 @@ def test_languages_without_spaces_are_compared_sign_by_sign() -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "said", "heard", "cer"),
+    [
+        ("zh", "今天天气很好。", "今天天汽很坏", 2 / 6),
+        ("ja", "明日は雨が降る。", "明日は雪が振る", 2 / 7),
+        ("th", "มากกวา", "มากขวก", 2 / 6),
+        ("de", "das ist gut", "das ist rot", 2 / 11),
+        ("en", "this is good", "this is wood", 1 / 12),
+        ("ko", "비가 온다", "비가 간다", 1 / 5),
+    ],
+)
+def test_spaces_are_characters_only_where_a_language_writes_them(
+    language: str, said: str, heard: str, cer: float
+) -> None:
+    signs = normaliser("auto", language)
+    assert difference(signs(said), signs(heard), language).cer == pytest.approx(cer, abs=1e-4)
+
+
+@pytest.mark.parametrize(
     ("said", "heard", "wer", "cer"),
     [
         ("a b c d", "a b c d", 0, 0),
