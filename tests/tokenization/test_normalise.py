@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,42 @@ def test_compression_is_high_where_a_text_repeats_itself() -> None:
     assert compression("") == 0
     assert compression("the quick brown fox") < 1
     assert compression("thank you very much " * 12) > 2.4
+
+
+PROSE = {
+    "hi": "कल शाम मेरी बहन बाज़ार से ताज़ी सब्ज़ियाँ लेकर आई और रसोई में माँ के साथ खाना बनाने लगी। बाहर आँगन में दादाजी अख़बार पढ़ रहे थे, तभी "
+    "पड़ोस का एक लड़का दौड़ता हुआ आया और बोला कि नदी किनारे मेला लगा है। हम सबने झटपट जूते पहने, छाता उठाया और कच्ची सड़क से होते हुए वहाँ पहुँचे। "
+    "झूले, खिलौने, गरम जलेबी तथा ढोल की आवाज़ ने बच्चों का मन मोह लिया। लौटते समय आकाश में बादल गरजे और हल्की बूँदें गिरने लगीं, फिर भी किसी ने चाल तेज़ नहीं की।",
+    "ta": "நேற்று காலை என் தம்பி பள்ளிக்குச் செல்லும் வழியில் ஒரு சிறிய நாய்க்குட்டியைக் கண்டான். மழையில் நனைந்து நடுங்கிய அதை வீட்டுக்கு எடுத்து வந்து "
+    "பால் கொடுத்தான். பாட்டி முதலில் கோபப்பட்டாலும் பிறகு பழைய போர்வையை விரித்துப் படுக்க வைத்தாள். மாலையில் கடற்கரைக்கு நடந்தபோது மீனவர்கள் வலைகளை உலர்த்திக் "
+    "கொண்டிருந்தார்கள்; தூரத்தில் கப்பல் விளக்குகள் மின்னின. அப்பா சுண்டல் வாங்கித் தர, நாங்கள் கதைகள் பேசியபடி இரவு எட்டு மணிக்குத் திரும்பினோம்.",
+    "ru": "Осенью дед чинил старую лодку за сараем, а я подавал ему гвозди и слушал рассказы про северные реки. Бабушка сушила грибы на печке, и весь дом "
+    "пах лесом. К ужину пришёл сосед, принёс мёд в глиняном горшке и долго спорил о погоде. Ночью поднялся ветер, хлопала калитка, лаяла чья-то собака, но "
+    "под тёплым одеялом было спокойно. Утром мы вытащили сети: две щуки, окунь да мелкая плотва. Этого хватило бы на уху, если бы кот не успел раньше всех.",
+    "zh": "清晨的雾还没有散去，渔夫已经把小船推进湖里。他的女儿坐在船头，手里捧着一本旧书，偶尔抬头看看远处的山。岸边卖豆浆的老人吆喝着，几个学生骑车经过，铃声清脆。",
+}  # fmt: skip
+LOOPS = {"hi": "बहुत बहुत धन्यवाद ", "ta": "மிக்க நன்றி வணக்கம் ", "ru": "Продолжение следует. ", "zh": "谢谢大家的观看。"}
+
+
+@pytest.mark.parametrize("language", PROSE)
+def test_prose_of_any_script_is_no_loop_and_a_loop_of_it_is_one(language: str) -> None:
+    prose, loop = PROSE[language], LOOPS[language]
+    assert compression(prose) < 2.0
+    assert compression(loop * 12) > 2.4
+    assert compression(prose[:60] + loop * 20) > 2.4
+
+
+@given(st.text(st.characters(max_codepoint=127), min_size=1))
+def test_of_ascii_compression_is_whispers_own(text: str) -> None:
+    assert compression(text) == len(text.encode()) / len(zlib.compress(text.encode()))
+
+
+@given(st.text(st.characters(min_codepoint=0x400, max_codepoint=0x4FF), min_size=1), st.integers(0x500, 0xD600))
+def test_compression_does_not_depend_on_the_script(text: str, script: int) -> None:
+    assert compression(text) == compression("".join(chr(ord(sign) - 0x400 + script) for sign in text))
+
+
+@given(st.text(st.characters(codec=None), max_size=40), st.integers(0, 600))
+def test_any_text_has_a_compression(text: str, kinds: int) -> None:
+    assert compression(text + "".join(map(chr, range(0x4E00, 0x4E00 + kinds)))) >= 0
+    assert compression("\ud800" + text) > 0

@@ -23,9 +23,9 @@ from tests.tokenization.whispers import LOOP, NOISE, RATE, SAID, sound
 from tokenization.adapter import TokenizerError
 from tokenization.codecs.weights import Found
 from tokenization.recognisers import openai_whisper, whisper_files
-from tokenization.recognisers.base import Recogniser, RecogniserError
+from tokenization.recognisers.base import Recogniser, RecogniserError, compression
 from tokenization.recognisers.registry import describe_recogniser, open_recogniser, pinned
-from tokenization.recognisers.windows import Piece, WhisperRecogniser, cut
+from tokenization.recognisers.windows import Piece, WhisperRecogniser, cut, joined
 
 whisper = pytest.importorskip("whisper")
 CLOSE = 1e-4
@@ -112,6 +112,13 @@ def test_windows_make_up_the_whole_and_none_is_longer_than_30_seconds(samples: i
     assert np.array_equal(np.concatenate([wave_T[:0], *windows]), wave_T)
     assert all(0 < len(window_T) <= 30 * RATE for window_T in windows)
     assert all(len(window_T) >= 20 * RATE for window_T in windows[:-1])
+
+
+def test_of_several_windows_the_one_that_repeats_itself_most_tells_how_far_they_do() -> None:
+    plain, loop = (Piece(text, 9, -0.1, 0.0, 0.0) for text in ("the red lamp is on", LOOP))
+    assert joined([plain, loop, plain]).compression == compression(LOOP)
+    assert joined([plain] * 40).compression == compression(plain.text)
+    assert joined([dataclasses.replace(plain, text="")]).compression == 0
 
 
 def test_a_cut_falls_into_a_pause() -> None:

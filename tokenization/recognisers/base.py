@@ -51,7 +51,7 @@ class Transcript:
     language, probability   the likeliest language, as its head hears it (ISO 639-1 where there is one)
     avg_logprob             mean log probability of the tokens, nats
     no_speech               probability that nobody speaks
-    compression             bytes of the text over those that zlib makes of it: high where it repeats itself
+    compression             signs of the text over the bytes that zlib makes of them: high where it repeats itself; of several windows the highest
     temperature             at which the words were taken; 0: nothing was drawn
     """
 
@@ -110,6 +110,20 @@ def at_rate(wave_T: np.ndarray, sample_rate: int) -> Wave:
 
 
 def compression(text: str) -> float:
-    """How far ``text`` repeats itself, as Whisper measures it: 0 for no text."""
-    data = text.encode("utf-8", "surrogatepass")
+    """How far ``text`` repeats itself, as Whisper measures it of English: 0 for no text.
+
+    Of a byte for each sign: in UTF-8 those of Devanagari or Tamil have three, two of them nearly always the same, and prose looks like a loop.
+    """
+    data = _bytes(text)
     return len(data) / len(zlib.compress(data))
+
+
+def _bytes(text: str) -> bytes:
+    """A byte for each sign, ASCII its own and others in order of appearance; more kinds of signs than bytes: two for each, as UTF-16."""
+    signs = dict.fromkeys(text)
+    others = [sign for sign in signs if not sign.isascii()]
+    free = [*range(128, 256), *(byte for byte in range(128) if chr(byte) not in signs)]
+    if len(others) > len(free):
+        return text.encode("utf-16-be", "surrogatepass")
+    byte_of = {sign: ord(sign) for sign in signs} | dict(zip(others, free, strict=False))
+    return bytes(byte_of[sign] for sign in text)

@@ -21,7 +21,7 @@ from tokenization.codecs.weights import Found, find
 from tokenization.recognisers.base import RATE, RecogniserError, RecogniserSpec
 from tokenization.recognisers.windows import BLOCK, WINDOW, Piece, WhisperRecogniser
 
-VERSION = "1"
+VERSION = "2"  # 2: what is a loop is told from signs, not bytes of UTF-8, and in each window alone
 BEST_OF = 5  # texts drawn at a temperature above 0, of which the likeliest is taken; as the package does
 FILES = ("config.json", "tokenizer.json", "model.bin")
 ALSO = ("vocabulary.*", "preprocessor_config.json")

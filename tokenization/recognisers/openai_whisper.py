@@ -31,7 +31,7 @@ from tokenization.recognisers.windows import BLOCK, WINDOW, Piece, WhisperRecogn
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = "1"
+VERSION = "2"  # 2: what is a loop is told from signs, not bytes of UTF-8, and in each window alone
 BEST_OF = 5  # texts drawn at a temperature above 0, of which the likeliest is taken; as the package's command does
 
 

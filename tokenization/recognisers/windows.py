@@ -113,7 +113,10 @@ def _quietest(wave_T: Wave) -> int:
 
 
 def joined(pieces: Sequence[Piece]) -> Transcript:
-    """The transcript of an utterance: language as its first window has it, means over tokens, the least doubt that somebody speaks."""
+    """The transcript of an utterance: language as its first window has it, means over tokens, the least doubt that somebody speaks.
+
+    Its compression is that of the worst window, as the longer a text is, the better it is compressed: a loop is one within its window.
+    """
     if not pieces:
         return Transcript("")
     text = " ".join(piece.text for piece in pieces if piece.text)
@@ -124,6 +127,6 @@ def joined(pieces: Sequence[Piece]) -> Transcript:
         pieces[0].probability,
         sum(piece.avg_logprob * piece.tokens for piece in pieces) / tokens,
         min(piece.no_speech for piece in pieces),
-        compression(text),
+        max(compression(piece.text) for piece in pieces),
         max(piece.temperature for piece in pieces),
     )
