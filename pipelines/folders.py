@@ -57,7 +57,13 @@ def _judged(space: Workspace) -> list[Any]:
         return []
     decided = space.recipe.deciding()
     blocks = [decided.get(block) for block in ("filters", "scores", "corpus", "split")]
-    return blocks + revised(scores_of(name for rule in space.recipe.rules for name in rule.columns))
+    scores = scores_of(name for rule in space.recipe.rules for name in rule.columns)
+    return [*blocks, *revised(sorted(scores)), *_ruled(space)]
+
+
+def _ruled(space: Workspace) -> list[Any]:
+    """The rules that hold for other utterances than they did before."""
+    return [[rule.reason, rule.version] for rule in space.recipe.rules if rule.version > 1]
 
 
 def transcripts_folder(space: Workspace, plan: str) -> str | None:
@@ -90,6 +96,7 @@ def tokens_folder(space: Workspace, plan: str, fit: Receipt | None) -> str:
         made,
         space.recipe.deciding("tokens"),
         *revised(space.recipe.wanted),
+        *_ruled(space),
         *_codec(space),
         *_texts(space, plan),
     )

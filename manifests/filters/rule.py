@@ -51,6 +51,12 @@ class Rule:
         return tuple(columns(self._tree))
 
     @cached_property
+    def version(self) -> int:
+        """Changes whenever the same expression holds for other utterances than before. 2: ``in`` compares a corpus's own fields as ``==`` does."""
+        nodes = [node for node in ast.walk(self._tree) if isinstance(node, ast.Compare)]
+        return 2 if any(_finds_fields(node) for node in nodes) else 1
+
+    @cached_property
     def needs_sound(self) -> bool:
         """Whether it can be asked only after decoding."""
         return need_sound(self.columns)
@@ -63,6 +69,16 @@ class Rule:
         """The expression, and what its columns are for this utterance."""
         known = [f"{name} is {_shown(values[name])}" for name in self.columns if values.get(name) is not None]
         return f"{self.text.strip()}: {', '.join(known) or 'nothing of it is known'}"
+
+
+def _finds_fields(node: ast.Compare) -> bool:
+    """Whether it asks for a field of the corpus in a list, or in a field: either may hold numbers as texts."""
+    return any(
+        isinstance(op, ast.In | ast.NotIn)
+        and isinstance(right, ast.Tuple | ast.List | ast.Attribute)
+        and (isinstance(left, ast.Attribute) or isinstance(right, ast.Attribute))
+        for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False)
+    )
 
 
 def _shown(value: Any) -> str:
@@ -102,6 +118,11 @@ def _value(node: ast.expr, values: Values) -> Any:
 
 def _column(name: str, values: Values) -> Any:
     value = values.get(name)
+    return [_plain(one) for one in value] if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """With every number as a float; None for one that is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return finite(float(value)) if abs(value) < 1e300 else None
@@ -143,25 +164,27 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, values: Values) ->
     a, b = _value(left, values), _value(right, values)
     if isinstance(op, ast.Is | ast.IsNot):
         return (a is None) == isinstance(op, ast.Is)
-    if a is None or b is None:
-        return None
     if isinstance(op, ast.In | ast.NotIn):
         found = _member(a, b)
         return None if found is None else found == isinstance(op, ast.In)
+    return _held(COMPARED[type(op)], a, b)
+
+
+def _held(compared: Callable[[Any, Any], bool], a: Any, b: Any) -> bool | None:
+    """Whether a comparison of two values holds: a number and a text are compared as numbers, and what cannot be compared is unknown."""
     if isinstance(a, float) != isinstance(b, float):
         a, b = _number(a), _number(b)
     same = a is not None and b is not None and type(a) is type(b) and not isinstance(a, list | dict)
-    return COMPARED[type(op)](a, b) if same else None
+    return compared(a, b) if same else None
 
 
 def _member(value: Any, whole: Any) -> bool | None:
+    """Whether a text holds another, or one of a list equals ``value``, as ``==`` has it."""
     if isinstance(whole, str):
         return value in whole if isinstance(value, str) else None
-    if not isinstance(whole, list) or isinstance(value, list | dict):
+    if not isinstance(whole, list) or value is None or isinstance(value, list | dict):
         return None
-    if whole and all(isinstance(one, float) for one in whole):
-        value = _number(value)
-    return None if value is None else value in whole
+    return _joined(True, [_held(operator.eq, value, one) for one in whole])
 
 
 def _called(name: str, arguments: list[Any]) -> Any:

@@ -167,6 +167,58 @@ def test_any_text_is_an_expression_or_is_refused(text: str) -> None:
         assert any(columns(parsed(text)))
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "true"),
+    [
+        ('extra.v in ("1", "2")', 1, True),
+        ('extra.v not in ("1", "2")', 1, False),
+        ('extra.v not in ("1", "2")', 3, True),
+        ("extra.v in (1, 2)", "2", True),
+        ("extra.v not in (1, 2)", "2.0", False),
+        ('extra.v not in ("us", "uk")', 1, False),
+        ("1 in extra.v", ["1", "2"], True),
+        ('"1" in extra.v', [1, 2], True),
+        ('"noisy" not in extra.v', [], True),
+        ('"noisy" not in extra.v', ["short"], True),
+        ('"noisy" not in extra.v', ["short", None], False),
+    ],
+)
+def test_in_brings_numbers_and_texts_together_as_equality_does(text: str, value: object, true: bool) -> None:
+    assert holds(text, **{"extra.v": value}) is true
+
+
+MEMBERS = st.one_of(
+    st.tuples(*[st.sampled_from(['"1"', '"2.0"', '"us"', '""', '"nan"'])] * 2),
+    st.tuples(*[st.sampled_from(["1", "2.0", "-3"])] * 2),
+)
+SOUGHT = st.one_of(VALUES, st.sampled_from([1, 2.0, -3, "1", "1.0", "2", "us", "-3", "nan", True]))
+
+
+@given(MEMBERS, SOUGHT)
+def test_to_be_in_a_list_is_to_equal_one_of_it(listed: tuple[str, str], value: object) -> None:
+    found, values = f"extra.v in ({', '.join(listed)})", {"extra.v": value}
+    equal = " or ".join(f"extra.v == {one}" for one in listed)
+    assert holds(found, **values) == holds(equal, **values)
+    assert holds(found.replace(" in ", " not in "), **values) == holds(f"not ({equal})", **values)
+
+
+@given(SOUGHT, SOUGHT, SOUGHT)
+def test_so_it_is_for_a_list_that_the_corpus_gives(value: object, one: object, other: object) -> None:
+    values = {"extra.v": value, "extra.list": [one, other], "extra.one": one, "extra.other": other}
+    assert holds("extra.v in extra.list", **values) == holds("extra.v == extra.one or extra.v == extra.other", **values)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ('extra.v in ("1", "2")', 2), ("seconds < 1 or 1 not in extra.v", 2), ('language not in ("en", "de")', 1),
+        ("channels in (1, 2)", 1), ('"a" in text and extra.v == 1', 1), ('extra.v in "abc"', 1),
+    ],
+)  # fmt: skip
+def test_a_rule_of_another_version_is_one_that_may_hold_for_others_than_before(text: str, version: int) -> None:
+    assert Rule("r", text).version == version
+
+
 def test_a_rule_travels_to_workers() -> None:
     rule = Rule("noisy", "snr_db < 10 and seconds > 1")
     assert rule.columns == ("snr_db", "seconds")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from manifests.recipe import parse
 from pipelines.folders import copies_folder, fit_folder, tokens_folder
 from pipelines.workspace import Workspace
@@ -45,3 +47,12 @@ def test_how_texts_are_compared_renames_what_depends_on_it_only_where_they_are(m
     monkeypatch.setattr("pipelines.stages.s45_verify_text.VERSION", 9)
     assert not changed(heard, names(**listens))
     assert changed(compared, names(**compares)) == {"fit", "tokens"}
+
+
+def test_a_rule_that_was_changed_renames_what_it_filters() -> None:
+    listed, plain = {"filters": {"a": 'extra.v in ("1",)'}}, {"filters": {"a": 'language in ("1",)'}}
+    now, others = names(**listed), names(**plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("manifests.filters.rule._finds_fields", lambda node: False)
+        assert changed(now, names(**listed)) == {"copies", "fit", "tokens"}
+        assert names(**plain) == others
