@@ -32,7 +32,7 @@ from manifests.utterance import UNKNOWN_SECONDS, Header, Utterance, from_cut, to
 from pipelines.engine.contract import Beat, Made, Task, Unit
 from pipelines.stages.s20_ingest import fetcher
 from pipelines.stages.s30_plan import unit_cuts, unit_name
-from pipelines.stages.s40_clean import Dropped, length_kept
+from pipelines.stages.s40_clean import Dropped, Mixing, length_kept
 from pipelines.stages.segments import STAGE, Tally, recordings_of
 from tokenization.voice_activity.activity import Activity, Ear
 from tokenization.voice_activity.activity import Span as Times
@@ -73,12 +73,15 @@ class SegmentJob:
 
 @dataclass
 class _Ears:
-    """The ears of one recording: one for all channels, or one for each."""
+    """The ears of one recording: one for all channels, or one for each. ``mixing`` only where there are several for one."""
 
     ears: dict[int | None, Ear]
     beat: Beat
+    mixing: Mixing | None = None
 
     def hear(self, piece_CT: np.ndarray) -> None:
+        if self.mixing is not None:
+            self.mixing.add(piece_CT)
         for ear in self.ears.values():
             ear.hear(piece_CT)
         self.beat(0)
@@ -172,7 +175,8 @@ class SegmentWorker:
             tally.add(activity.milliseconds, speech, spans)
             found += [self._segment(u, header, times, channel) for times in spans]
         if not found:
-            raise _Aside(_nothing(max(ends, default=0) / 1000, short, settings))
+            nothing, mixing = _nothing(max(ends, default=0) / 1000, short, settings), heard.listener.mixing
+            raise _Aside(nothing if mixing is None or short else mixing.explained(nothing))
         return found
 
     def _utterances(self, activity: Activity) -> tuple[list[Times], list[Times]]:
@@ -218,7 +222,7 @@ class SegmentWorker:
                 what = f"channel {wanted} is asked for; the recording has {channels}"
                 raise _Aside(Dropped("quarantined", "no_such_channel", what))
             return _Ears({u.channel: Ear(self.detector, rate, wanted)}, beat)
-        return _Ears({None: Ear(self.detector, rate)}, beat)
+        return _Ears({None: Ear(self.detector, rate)}, beat, Mixing())
 
     def _segment(self, u: Utterance, header: Header, times: Times, channel: int | None) -> Cut:
         """An utterance of a recording; its id tells the channel, where there are several, and its times in milliseconds."""

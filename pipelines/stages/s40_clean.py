@@ -10,7 +10,7 @@ by 20 ms frame. pcm_T is int16.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,8 @@ SILENT_DB = -70.0  # a whole recording below this level is silence, however even
 QUIETEST_DB = -120.0
 CLIP_LEVEL, CLIP_RUN = 0.98, 3  # a plateau: so many samples at one value, or at full scale, no lower than this
 FULL_SCALE = 32767 / 32768
+CANCELLED_DB = -20.0  # a mix that is so far below its channels holds little of them
+CANCELLED = "its channels cancel each other out when mixed: choose one with clean.channel"
 PEAK = 0.999  # normalising never lifts a peak above this
 
 REASONS: Mapping[str, str] = {
@@ -167,6 +169,25 @@ class _Heard:
     @property
     def seconds(self) -> float:
         return len(self.wave_T) / self.rate
+
+
+@dataclass
+class Mixing:
+    """The energy of channels and of their mix, from pieces of any length: tells where one is the other turned upside down."""
+
+    channels: float = 0.0
+    mix: float = 0.0
+
+    def add(self, wave_CT: np.ndarray) -> None:
+        self.channels += float(np.einsum("ct,ct->", wave_CT, wave_CT, dtype=np.float64)) / max(len(wave_CT), 1)
+        mix_T = _mono(wave_CT)
+        self.mix += float(np.einsum("t,t->", mix_T, mix_T, dtype=np.float64))
+
+    def explained(self, dropped: Dropped) -> Dropped:
+        """``dropped``, with the cause where it is the mixing."""
+        if not self.mix < self.channels * 10 ** (CANCELLED_DB / 10):
+            return dropped
+        return replace(dropped, detail=f"{dropped.detail}; {CANCELLED}")
 
 
 def decibels(value: float) -> float:
@@ -316,10 +337,10 @@ def clean(decoded: Decoded, settings: CleanSettings, sample_rate: int, channel: 
             return dropped
     heard = _heard(_centred(_resampled(_mono(stored.used_CT), decoded.sample_rate, sample_rate)), sample_rate, settings)
     if isinstance(heard, Dropped):
-        return heard
+        return _explained(heard, stored)
     for heard_rule in HEARD_RULES:
         if (dropped := heard_rule(heard, settings)) is not None:
-            return dropped
+            return _explained(dropped, stored)
     pcm_T = _pcm(heard, settings.normalise_db)
     return Clean(pcm_T * np.float32(1 / 32768), _facts(stored, heard, content_hash(pcm_T.tobytes())))
 
@@ -330,6 +351,15 @@ def as_stored(decoded: Decoded, settings: CleanSettings, channel: int | None = N
     if wanted == "mix" or len(decoded.wave_CT) == 1:
         return _centred(_mono(decoded.wave_CT))
     return _centred(_mono(decoded.wave_CT[wanted : wanted + 1]))
+
+
+def _explained(dropped: Dropped, x: _Stored) -> Dropped:
+    """Whether the recording is to blame for what is too quiet, or the mixing of its channels."""
+    if dropped.reason not in ("silent", "too_quiet"):
+        return dropped
+    mixing = Mixing()
+    mixing.add(x.used_CT - x.used_CT.mean(axis=1, keepdims=True, dtype=np.float64))  # an offset does not cancel out
+    return mixing.explained(dropped)
 
 
 def _stored(d: Decoded, wanted: int | Literal["mix"]) -> _Stored | Dropped:

@@ -199,6 +199,23 @@ class TestChannels:
         assert passed(both, channel=0).facts.clipped == 0
         assert isinstance(clean(both, USUAL, RATE), Dropped)
 
+    @pytest.mark.parametrize("other", [-1.0, -0.95])
+    @pytest.mark.parametrize("offset", [0.0, 0.2])
+    def test_channels_that_cancel_each_other_out_are_told_from_a_silent_recording(
+        self, other: float, offset: float
+    ) -> None:
+        s = CleanSettings(min_loudness_db=-40)
+        inverted = clean(stored(np.stack([self.left_T * 0.3, self.left_T * 0.3 * other]) + offset), s, RATE)
+        assert isinstance(inverted, Dropped)
+        assert inverted.reason in ("silent", "too_quiet")
+        assert inverted.detail.endswith(
+            "; its channels cancel each other out when mixed: choose one with clean.channel"
+        )
+        for wave_CT in (np.zeros((2, RATE)), np.stack([self.left_T, self.right_T]) * 1e-3):
+            quiet = clean(stored(wave_CT), s, RATE)
+            assert isinstance(quiet, Dropped)
+            assert "cancel" not in quiet.detail
+
     def test_a_transposed_view_is_as_good_as_an_array(self) -> None:
         wave_CT = np.stack([self.left_T, self.right_T])
         view = Decoded(np.ascontiguousarray(wave_CT.T).T, RATE, None, "soundfile")

@@ -231,6 +231,20 @@ class TestSettings:
         [outcome] = quarantine(str(tmp_path / "out"))
         assert (outcome.id, outcome.status, outcome.reason) == ("r", "quarantined", "truncated")
 
+    @pytest.mark.parametrize(("other", "told"), [(-1, True), (0, False)])
+    def test_channels_in_whose_mix_nobody_speaks_are_told_from_a_recording_without_speech(
+        self, tmp_path: Path, other: int, told: bool
+    ) -> None:
+        (tmp_path / "corpus").mkdir()
+        wave_T = recording(1) if told else np.zeros(RATE * 17)
+        soundfile.write(tmp_path / "corpus" / "r.flac", np.stack([wave_T, other * wave_T]).T, RATE)
+        make(tmp_path / "out", tmp_path / "corpus", corpus={"layout": "folder"})
+        [outcome] = quarantine(str(tmp_path / "out"))
+        assert (outcome.status, outcome.reason) == ("filtered", "no_speech")
+        assert (outcome.error or "").endswith(
+            "; its channels cancel each other out when mixed: choose one with clean.channel"
+        ) is told
+
     def test_a_recording_shorter_than_any_utterance_is_filtered(self, tmp_path: Path) -> None:
         (tmp_path / "corpus").mkdir()
         soundfile.write(tmp_path / "corpus" / "r.wav", np.pad(tone(1, 0.5), 2_000), RATE, subtype="PCM_16")
