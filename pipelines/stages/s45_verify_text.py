@@ -22,9 +22,7 @@ from pipelines.stages.s40_clean import Dropped
 from tokenization.recognisers.base import Transcript
 from tokenization.recognisers.normalise import Difference, difference, language_code, normaliser, repeats
 
-VERSION = (
-    2  # 2: between the signs of a language that is written without spaces, spaces are no characters that were heard
-)
+VERSION = 2  # 2: spaces that the normaliser puts between signs are no characters that were heard
 QUOTED = 60  # characters of a text in a sentence
 
 

@@ -37,7 +37,7 @@ from tokenization.recognisers.openai_whisper import encoded
 from tokenization.recognisers.whisper_files import found_weights, library, loaded, sizes
 from tokenization.recognisers.windows import cut
 
-VERSION = 1
+VERSION = 2  # 2: joined files and MP3s without a length are heard to their ends
 FRAME = 320  # samples
 FRAMES_A_SECOND = RATE // FRAME
 

@@ -51,6 +51,7 @@ def test_columns_are_those_of_the_corpus_the_recipe_and_both_sounds() -> None:
 
 
 def test_a_rule_without_sound_is_asked_before_the_sound_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "another.wav").touch()  # a folder without any file would be a corpus that went away
     gone = Utterance("u", AudioRef("no-such.wav"), "hello", language="fr")
     ended = heard(tmp_path, gone, filters={"long": "seconds > 1", "foreign": 'language != "en"'})
     assert isinstance(ended, Outcome)
