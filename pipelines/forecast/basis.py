@@ -8,7 +8,6 @@ from manifests.storage import Store
 from pipelines.data import DataRun
 from pipelines.engine.contract import Unit
 from pipelines.forecast.amount import Amount, Cutting
-from pipelines.forecast.errors import ForecastError
 from pipelines.manifesting import Manifests
 from pipelines.stages.s20_ingest import Cuts, read_cuts
 from pipelines.stages.segments import recordings_of
@@ -37,13 +36,8 @@ class Basis:
 
     @classmethod
     def of(cls, run: DataRun, root: str) -> Basis:
-        """List the corpus at ``root`` and deal it, but cut up nothing: long recordings are heard for that.
-
-        Raises :class:`ForecastError` for an empty one.
-        """
+        """List the corpus at ``root`` and deal it, but cut up nothing: long recordings are heard for that."""
         cuts, out = run.manifests.ingested(root), run.space.store
-        if not cuts.utterances:
-            raise ForecastError(f"{root}: the corpus has no utterances, so there is nothing to measure")
         if run.recipe.segment is None:
             manifests = Manifests(cuts, cuts, run.space.cuts)
             return cls(cuts, None, _planned(run, manifests))

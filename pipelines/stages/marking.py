@@ -108,9 +108,9 @@ class Dealt:
         for place, line in enumerate(lines):
             cut = orjson.loads(line)
             self._put(self.rows, self.lines, self.rank(cut["id"]), place, cut["duration"], content_of(cut), line)
-            if len(speakers) < MIN_SPEAKERS:
-                speakers.add(cut["supervisions"][0].get("speaker") or "")
-        self.few_speakers = len(speakers - {""}) < MIN_SPEAKERS
+            if len(speakers) < MIN_SPEAKERS and (speaker := cut["supervisions"][0].get("speaker")):
+                speakers.add(speaker)
+        self.few_speakers = len(speakers) < MIN_SPEAKERS
 
     def _put(
         self, rows: Buckets, lines: Buckets, rank: int, place: int, seconds: float, content: bytes, line: bytes

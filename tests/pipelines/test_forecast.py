@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from manifests.corpora.base import CorpusError
 from manifests.receipt import Receipt
 from manifests.receipt_index import Brief
 from manifests.recipe import Recipe, RecipeError, parse
@@ -289,7 +290,7 @@ def test_what_a_killed_probe_left_is_swept(corpus: Path, tmp_path: Path) -> None
 
 def test_an_empty_corpus_has_nothing_to_measure(tmp_path: Path) -> None:
     (tmp_path / "list.tsv").write_text("id\taudio\ttext\n", encoding="utf-8")
-    with pytest.raises(ForecastError, match="no utterances"):
+    with pytest.raises(CorpusError, match="a header alone"):
         foretold(small(tmp_path), tmp_path / "out")
 
 

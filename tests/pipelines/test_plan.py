@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.settings.plan import PlanSettings
+from manifests.splits import MIN_SPEAKERS
 from manifests.storage import Store
 from manifests.utterance import AudioRef, Header, Query, Utterance, from_cut, to_cut
 from pipelines.stages.buckets import Bounds
@@ -53,6 +54,13 @@ def test_any_bounds_of_memory_give_the_plan_that_memory_without_bounds_gives(
 ) -> None:
     made = [(unit.count, unit.seconds, data) for unit, data in planned(iter(lines), settings, bounds)]
     assert made == list(plan_in_memory.planned(lines, settings))
+
+
+def test_an_utterance_without_a_speaker_is_no_speaker() -> None:
+    """With one more that nobody names they were ten too early, and counted no further."""
+    lines = [line("nobody"), *(line(f"u{n}", speaker=f"s{n}") for n in range(MIN_SPEAKERS))]
+    assert not any("few_speakers" in cut["custom"] for cut in cuts_of(lines).values())
+    assert all("few_speakers" in cut["custom"] for cut in cuts_of(lines[:-1]).values())
 
 
 def test_one_id_for_all_and_one_sound_for_all_are_planned_within_bounds_too() -> None:
