@@ -56,6 +56,9 @@ def cpus_of_our_own(settings: RunSettings, cores: int) -> int:
     return max(1, math.ceil(whole))
 
 
+TRIES, STILLBORN = 3, "Starting Ray client server failed"  # in Ray's own words
+
+
 @dataclass
 class Cluster:
     """Ray as this run uses it. Workers are given one thread each: more workers, not more threads, and one thread setting."""
@@ -84,12 +87,25 @@ class Cluster:
         options = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": self._environment()}
         try:
             with _own_signals():
-                ray.init(**self._where(), **options)
+                self._init(**self._where(), **options)
             if self.through_client:
                 ray.put(self.settings)  # what cannot be read there says so now
         except Exception as error:  # Ray raises anything here: plain Exception where its processes are slow
             raise ClusterUnreachable(_refusal(self.settings.address, error)) from error
         self._started = self._ours = True
+
+    def _init(self, **options: Any) -> None:
+        """``ray.init``; again where the process that Ray starts for a client dies as it starts, as it now and then does on a busy head."""
+        import ray
+
+        for _ in range(TRIES - 1):
+            try:
+                ray.init(**options)
+                return
+            except ConnectionAbortedError as error:
+                if STILLBORN not in str(error):
+                    raise
+        ray.init(**options)
 
     @property
     def through_client(self) -> bool:

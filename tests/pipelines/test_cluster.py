@@ -7,7 +7,46 @@ from typing import Any
 import pytest
 
 from manifests.settings.run import RunSettings
-from pipelines.cluster import cpus_of_our_own
+from pipelines.cluster import STILLBORN, TRIES, Cluster, ClusterUnreachable, cpus_of_our_own
+
+
+@pytest.mark.parametrize(("deaths", "joins"), [(0, True), (1, True), (TRIES - 1, True), (TRIES, False)])
+def test_a_clients_server_that_dies_as_it_starts_is_asked_for_again(
+    deaths: int, joins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[dict[str, Any]]()
+
+    def init(**options: Any) -> None:
+        calls.append(options)
+        if len(calls) <= deaths:
+            raise ConnectionAbortedError(
+                f"Initialization failure from server:\nRuntimeError: {STILLBORN}. See its log."
+            )
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.put", lambda value: value)
+    monkeypatch.setattr("pipelines.cluster._knock", lambda address: True)
+    cluster = Cluster(RunSettings(address="ray://10.0.0.1:10001"))
+    if joins:
+        cluster.start()
+    else:
+        with pytest.raises(ClusterUnreachable, match=STILLBORN):
+            cluster.start()
+    assert len(calls) == min(deaths + 1, TRIES)
+
+
+def test_any_other_refusal_of_a_client_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+
+    def init(**options: Any) -> None:
+        calls.append(options["address"])
+        raise ConnectionAbortedError("Initialization failure from server:\nversions differ")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("pipelines.cluster._knock", lambda address: True)
+    with pytest.raises(ClusterUnreachable, match="versions differ"):
+        Cluster(RunSettings(address="ray://10.0.0.1:10001")).start()
+    assert calls == ["ray://10.0.0.1:10001"]
 
 
 @pytest.mark.parametrize(
