@@ -56,7 +56,8 @@ def cpus_of_our_own(settings: RunSettings, cores: int) -> int:
     return max(1, math.ceil(whole))
 
 
-TRIES, STILLBORN = 3, "Starting Ray client server failed"  # in Ray's own words
+TRIES = 3
+STILLBORN = ("Starting Ray client server failed", "Proxy failed to Connect to backend")  # in Ray's own words
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Cluster:
                 ray.init(**options)
                 return
             except ConnectionAbortedError as error:
-                if STILLBORN not in str(error):
+                if not any(words in str(error) for words in STILLBORN):
                     raise
         ray.init(**options)
 

@@ -22,7 +22,7 @@ import psutil
 UP = "Ray runtime started"
 SECONDS = 180  # until a cluster is up, on a busy machine
 # A busy machine is slow to start what serves a client.
-PATIENT = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
+PATIENT = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "60"}
 
 MADE_UP = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "0"}
 LISTS = (
@@ -55,10 +55,18 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def cluster(cpus: int = 2, dashboard: bool = False, grows: Mapping[str, Any] | None = None) -> Iterator[Head]:
-    """A head of its own until it is left; ``grows``: by nodes of these types, as Ray's autoscaler makes them up on one machine."""
+def cluster(
+    cpus: int = 2,
+    dashboard: bool = False,
+    grows: Mapping[str, Any] | None = None,
+    around: Mapping[str, str] | None = None,
+) -> Iterator[Head]:
+    """A head of its own until it is left; ``grows``: by nodes of these types, as Ray's autoscaler makes them up on one machine.
+
+    ``around`` are variables that it finds in its environment.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray puts sockets below it
-    head = _started(folder, cpus, dashboard, grows)
+    head = _started(folder, cpus, dashboard, grows, around or {})
     try:
         deadline = time.monotonic() + SECONDS
         while UP not in (folder / "output").read_text(errors="replace"):
@@ -71,7 +79,9 @@ def cluster(cpus: int = 2, dashboard: bool = False, grows: Mapping[str, Any] | N
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(folder: Path, cpus: int, dashboard: bool, grows: Mapping[str, Any] | None) -> Head:
+def _started(
+    folder: Path, cpus: int, dashboard: bool, grows: Mapping[str, Any] | None, around: Mapping[str, str]
+) -> Head:
     port, client, web, agent, grpc = free_ports(5)
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [
@@ -83,7 +93,7 @@ def _started(folder: Path, cpus: int, dashboard: bool, grows: Mapping[str, Any] 
     if grows is not None:
         (folder / "autoscaling.json").write_text(json.dumps(_growing(f"127.0.0.1:{port}", grows)))
         command.append(f"--autoscaling-config={folder / 'autoscaling.json'}")
-    environment = {**os.environ, **PATIENT, **secret, **(MADE_UP if grows is not None else {})}
+    environment = {**os.environ, **PATIENT, **secret, **(MADE_UP if grows is not None else {}), **around}
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -10,18 +10,17 @@ from manifests.settings.run import RunSettings
 from pipelines.cluster import STILLBORN, TRIES, Cluster, ClusterUnreachable, cpus_of_our_own
 
 
+@pytest.mark.parametrize("words", STILLBORN)
 @pytest.mark.parametrize(("deaths", "joins"), [(0, True), (1, True), (TRIES - 1, True), (TRIES, False)])
 def test_a_clients_server_that_dies_as_it_starts_is_asked_for_again(
-    deaths: int, joins: bool, monkeypatch: pytest.MonkeyPatch
+    deaths: int, joins: bool, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = list[dict[str, Any]]()
 
     def init(**options: Any) -> None:
         calls.append(options)
         if len(calls) <= deaths:
-            raise ConnectionAbortedError(
-                f"Initialization failure from server:\nRuntimeError: {STILLBORN}. See its log."
-            )
+            raise ConnectionAbortedError(f"Initialization failure from server:\nRuntimeError: {words}. See its log.")
 
     monkeypatch.setattr("ray.init", init)
     monkeypatch.setattr("ray.put", lambda value: value)
@@ -30,7 +29,7 @@ def test_a_clients_server_that_dies_as_it_starts_is_asked_for_again(
     if joins:
         cluster.start()
     else:
-        with pytest.raises(ClusterUnreachable, match=STILLBORN):
+        with pytest.raises(ClusterUnreachable, match=words):
             cluster.start()
     assert len(calls) == min(deaths + 1, TRIES)
 
