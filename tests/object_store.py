@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_ports
+
 BUCKET = "speech"
 LOOPBACK = "127.0.0.1"
 SLOW_DOWN = (
@@ -34,15 +36,10 @@ def environment(endpoint: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as held:
-        return held.getsockname()[1]
-
-
 @contextmanager
 def s3_server(host: str = LOOPBACK) -> Iterator[int]:
     """The port of a server that holds nothing but the empty bucket :data:`BUCKET`."""
-    port = free_port()
+    [port] = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
     process = subprocess.Popen(
         command,

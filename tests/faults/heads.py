@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.ports import free_ports
 
 UP = "Ray runtime started"
 SECONDS = 180  # until a cluster is up, on a busy machine
@@ -43,15 +44,6 @@ class Head:
     client: str
     dashboard: str
     environment: dict[str, str] = field(repr=False)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.command import finish, in_one_process, run, start
-from tests.faults.heads import Head, cluster, ended, free_ports
+from tests.faults.heads import Head, cluster, ended
+from tests.ports import free_ports
 from tests.small_corpus import fingerprints, write_corpus
 
 
