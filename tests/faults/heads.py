@@ -47,18 +47,10 @@ class Head:
 
 
 @contextmanager
-def cluster(
-    cpus: int = 2,
-    dashboard: bool = False,
-    grows: Mapping[str, Any] | None = None,
-    around: Mapping[str, str] | None = None,
-) -> Iterator[Head]:
-    """A head of its own until it is left; ``grows``: by nodes of these types, as Ray's autoscaler makes them up on one machine.
-
-    ``around`` are variables that it finds in its environment.
-    """
+def cluster(cpus: int = 2, dashboard: bool = False, grows: Mapping[str, Any] | None = None) -> Iterator[Head]:
+    """A head of its own until it is left; ``grows``: by nodes of these types, as Ray's autoscaler makes them up on one machine."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray puts sockets below it
-    head = _started(folder, cpus, dashboard, grows, around or {})
+    head = _started(folder, cpus, dashboard, grows)
     try:
         deadline = time.monotonic() + SECONDS
         while UP not in (folder / "output").read_text(errors="replace"):
@@ -71,9 +63,7 @@ def cluster(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(
-    folder: Path, cpus: int, dashboard: bool, grows: Mapping[str, Any] | None, around: Mapping[str, str]
-) -> Head:
+def _started(folder: Path, cpus: int, dashboard: bool, grows: Mapping[str, Any] | None) -> Head:
     port, client, web, agent, grpc = free_ports(5)
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [
@@ -85,7 +75,7 @@ def _started(
     if grows is not None:
         (folder / "autoscaling.json").write_text(json.dumps(_growing(f"127.0.0.1:{port}", grows)))
         command.append(f"--autoscaling-config={folder / 'autoscaling.json'}")
-    environment = {**os.environ, **PATIENT, **secret, **(MADE_UP if grows is not None else {}), **around}
+    environment = {**os.environ, **PATIENT, **secret, **(MADE_UP if grows is not None else {})}
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -43,34 +43,6 @@ def test_a_joined_cluster_makes_the_same_bytes_and_goes_on_when_the_driver_leave
     assert head.process.poll() is None, "a driver that leaves must not end the cluster it joined"
 
 
-# Of the processes that Ray starts for a client, the first dies at once: as one does now and then that is forked while others speak (gRPC).
-STILLBORN = """
-import os, sys
-if "--mode=specific-server" in sys.orig_argv:
-    first = not os.path.exists(os.environ["BORN"])
-    open(os.environ["BORN"], "a").close()
-    if first:
-        os._exit(1)
-"""
-
-
-def test_where_the_process_for_a_client_dies_as_it_starts_another_is_asked_for(
-    corpus: Path, alone: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(STILLBORN)
-    around = {
-        "PYTHONPATH": str(tmp_path),
-        "BORN": str(tmp_path / "born"),
-        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "10",
-    }
-    with cluster(around=around) as head:
-        more = {"run.address": head.client, "run.ship": True}
-        code, output = run(corpus, tmp_path / "out", head.environment, **more)
-    assert (tmp_path / "born").exists(), "nobody died"
-    assert code == 0, output
-    assert fingerprints(tmp_path / "out") == fingerprints(alone)
-
-
 def test_more_workers_than_the_cluster_has_cpus_make_the_same_bytes(
     head: Head, corpus: Path, alone: Path, tmp_path: Path
 ) -> None:
