@@ -20,15 +20,16 @@ BASELINES = {
     "MTP, guesses kept": "MTP, unverified",
     "MTP, guesses tested": "MTP, verified",
 }  # as an evaluation calls them
-MEASURES: dict[str, Callable[[Figures], float]] = {
-    "code entropy, bits": lambda row: row["entropy_bits"],
-    "of predictions": lambda row: row["predictive_entropy_bits"],
-    "repeats %": lambda row: 100 * row["repeat_share"],
-    "silence %": lambda row: 100 * row["silence_share"],
-    "length": lambda row: row["length_ratio"],
-    "tokens/s": lambda row: row["speed"]["tokens_per_second"],
-    "RTF": lambda row: row["speed"]["rtf"]["median"],
-    "first chunk, ms": lambda row: row["speed"]["first_chunk_ms"]["total"]["median"],
+# What codes are like and how fast they came, each with the form in which it is told.
+MEASURES: dict[str, tuple[Callable[[Figures], float], str]] = {
+    "code entropy, bits": (lambda row: row["entropy_bits"], ".2f"),
+    "of predictions": (lambda row: row["predictive_entropy_bits"], ".2f"),
+    "repeats %": (lambda row: 100 * row["repeat_share"], ".1f"),
+    "silence %": (lambda row: 100 * row["silence_share"], ".1f"),
+    "length": (lambda row: row["length_ratio"], ".3f"),
+    "tokens/s": (lambda row: row["speed"]["tokens_per_second"], ",.0f"),
+    "RTF": (lambda row: row["speed"]["rtf"]["median"], ".4f"),
+    "first chunk, ms": (lambda row: row["speed"]["first_chunk_ms"]["total"]["median"], ".0f"),
 }
 
 
@@ -91,7 +92,7 @@ def outcomes_of(run: Path, arm: str, seed: int, base: str) -> list[Outcome]:
     for row in mine:
         errors, words = errors_of(row)
         steps = ALONE if wanted else row["decoder"]["steps"]
-        measures = {name: round(float(measure(row)), 6) for name, measure in MEASURES.items()}
+        measures = {name: round(float(measure(row)), 6) for name, (measure, _) in MEASURES.items()}
         found.append(Outcome(arm, seed, steps, base, trained, seconds, errors, words, measures))
     return found
 

@@ -170,16 +170,14 @@ def table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     return ["arm", "steps", "s a step", "seeds", "WER %", *(f"WER % @{steps}" for steps in STEPS)], rows
 
 
-FORMS = (".2f", ".2f", ".1f", ".1f", ".3f", ",.0f", ".4f", ".0f")
-
-
 def other_table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """(headings, rows) of what is finished: what its codes are like and how fast it was, means over seeds."""
     rows = []
     for name, found in by_arm(outcomes).items():
         for steps, seeds in found.items():
-            means = [statistics.fmean(one.measures[measure] for one in seeds) for measure in MEASURES]
-            rows.append([name + (f" @{steps}" if steps else ""), *map(format, means, FORMS)])
+            means = {measure: statistics.fmean(one.measures[measure] for one in seeds) for measure in MEASURES}
+            cells = [format(means[measure], form) for measure, (_, form) in MEASURES.items()]
+            rows.append([name + (f" @{steps}" if steps else ""), *cells])
     return ["arm", *MEASURES], rows
 
 

@@ -136,16 +136,13 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
         return f"{where}: {place}: unknown key; {hint}"
     if kind == "union_tag_invalid":
         known = [t.strip(" '") for t in str(fault["ctx"]["expected_tags"]).split(",")]
-        near = difflib.get_close_matches(str(fault["ctx"]["tag"]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
-        return f"{where}: {place}: no such kind {fault['ctx']['tag']!r}; {hint}"
+        return f"{where}: {place}: no such kind {fault['ctx']['tag']!r}; {_meant(fault['ctx']['tag'], known)}"
     if kind == "union_tag_not_found":
         return f"{where}: {place}: say which kind with {fault['ctx']['discriminator']}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", str(fault["ctx"]["expected"]))
-        near = difflib.get_close_matches(str(fault["input"]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
-        return f"{where}: {place.removesuffix('.[key]')}: there is no {SHOWN.repr(fault['input'])}; {hint}"
+        given = f"there is no {SHOWN.repr(fault['input'])}; {_meant(fault['input'], known)}"
+        return f"{where}: {place.removesuffix('.[key]')}: {given}"
     said = fault["ctx"]["error"] if kind == "value_error" else PLAINLY.get(kind, fault["msg"])
     got = (
         "" if kind == "value_error" and isinstance(fault["input"], Mapping) else f" (got {SHOWN.repr(fault['input'])})"
@@ -153,6 +150,11 @@ def _explain(model: type[BaseModel], where: str, value: Mapping[str, Any], fault
     unquoted = kind == "string_type" and isinstance(fault["input"], bool | int | float | date)
     hint = "; as YAML reads it this is no text: write it in quotes" if unquoted else ""
     return f"{where}: {place or 'recipe'}: {said}{got}{hint}"
+
+
+def _meant(given: object, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(given), known, 1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
 
 
 def _without_tags(value: Any, loc: Sequence[str | int]) -> list[str]:

@@ -49,9 +49,9 @@ def cpus_of_our_own(settings: RunSettings, cores: int) -> int:
     With room for the workers alone they would wait for their listeners, and the listeners for them.
     """
     whole = (settings.workers or cores) * settings.cpus_per_worker
-    if (asked := settings.stages.get("clean")) is not None:
+    if settings.listeners:
         tokens, clean = settings.of("tokens"), settings.of("clean")
-        each = (tokens.cpus or 0) + (asked.workers or 1) * (clean.cpus or 0)
+        each = (tokens.cpus or 0) + settings.listeners * (clean.cpus or 0)
         whole = max(whole, (tokens.workers or cores) * each)
     return max(1, math.ceil(whole))
 

@@ -262,10 +262,8 @@ class DataRun:
         """All that tokens are made of: (corpus root, manifests, folders by stage, units)."""
         self.check_teacher()
         root, out = self.corpus_root(did), self.space.store
-        if not (
-            out.exists(RUN) or out.exists(DATASET)
-        ):  # whoever looks at a first run sees from the beginning what it is
-            self._note(root)
+        if not out.exists(RUN) and not out.exists(DATASET):
+            self._note(root)  # whoever looks at a first run sees from the beginning what it is
         listed = self.manifests.ingested(root)
         self._note(root)
         cuts = self.manifests.cut(listed, root, did)

@@ -33,7 +33,7 @@ from training.course import identity, masks_of
 from training.errors import CheckpointError
 from training.loading import weights_hash
 from training.run import Job
-from training.teacher import start_of
+from training.teacher import context_of, start_of
 
 ROUNDS = "distill.json"
 
@@ -104,7 +104,7 @@ class Distillation:
         iterations = max(settings.iterations >> (number - 1), 1) if self.halve else settings.iterations
         return {
             "masks": stage.masks, "iterations": iterations, "policy": settings.policy, "forced": settings.forced,
-            "tau": settings.tau,
+            "tau": settings.tau, "context": context_of(stage),
         }  # fmt: skip
 
     def _asked(self, stage: StageSettings, number: int) -> dict[str, str]:

@@ -95,12 +95,12 @@ class Look:
 
     def wants(self, stage: str, block: str, folders: Mapping[str, str], before: bool) -> bool:
         """Whether a stage is part of it: by what is there, else by a block of the run's recipe; ``before`` any run."""
-        if stage in folders or not self.out.exists("run.json"):
+        if stage in folders or not self.out.exists(RUN):
             return stage in folders or before
         try:
-            return orjson.loads(self.out.read("run.json"))["recipe"].get(block) is not None
+            return orjson.loads(self.out.read(RUN))["recipe"].get(block) is not None
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
-            self.faults.append(f"run.json: {error}")
+            self.faults.append(f"{RUN}: {error}")
             return False
 
     def apart(self) -> str | None:

@@ -22,18 +22,8 @@ from training.taught import stored_targets
 from training.validation import SEED, Exam, exam_rows
 from training.vocabulary import Vocabulary
 
-RECORDED = (
-    "teacher",
-    "masks",
-    "views",
-    "iterations",
-    "policy",
-    "forced",
-    "context",
-    "store",
-    "k",
-    "tau",
-)  # of a teacher
+# What is recorded of a teacher.
+RECORDED = ("teacher", "masks", "views", "iterations", "policy", "forced", "context", "store", "k", "tau")
 
 
 @dataclass(frozen=True)

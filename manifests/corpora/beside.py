@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,13 +41,13 @@ class Beside(Corpus):
     audio: str = Field("", description="folder of the sound files, relative to the root")
     transcripts: str | None = Field(None, description="parallel folder of the transcripts (default: beside the sound)")
 
+    @abstractmethod
     def recorded(self, files: Store, place: Place) -> Iterator[Utterance]:
         """The utterances of a place's sound files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unheard(self, files: Store, place: Place) -> Iterator[Utterance]:
         """Its transcripts without sound, as faults."""
-        raise NotImplementedError
 
     def utterances(self, files: Store) -> Iterator[Utterance]:
         """Folder by folder; a transcript without sound follows its folder or, in a parallel folder, comes last.

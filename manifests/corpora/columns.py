@@ -13,9 +13,7 @@ from manifests.corpora.listing import Fault, split_name, split_of_folder
 from manifests.settings.base import Settings
 from manifests.utterance import AudioRef, Query, Utterance
 
-MOST_SECONDS = (
-    1e8  # three years: a number that is larger is no time in a recording, and sums with it would lose the others
-)
+MOST_SECONDS = 1e8  # three years: what is larger is no time in a recording, and sums with it would lose the others
 KNOWN: dict[str, tuple[str, ...]] = {
     "id": ("id", "key", "utt", "utt_id", "uttid", "utterance_id", "utt_name", "segment_id", "sample_id", "_id"),
     "audio": (

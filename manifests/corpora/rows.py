@@ -16,9 +16,8 @@ SUFFIXES = {
     ".tsv": "tsv", ".csv": "csv", ".psv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".list": "jsonl",
 }  # fmt: skip
 MAX_JOINED = 64  # lines that one quoted CSV field may run over
-MAX_FIELD = (
-    MAX_JOINED * MAX_LINE
-)  # lines are bounded already; Python's own bound, 131,072, is less than a page of text with times
+# Lines are bounded already; Python's own bound of a field, 131,072, is less than a page of text with times.
+MAX_FIELD = MAX_JOINED * MAX_LINE
 
 
 @dataclass(frozen=True, slots=True)

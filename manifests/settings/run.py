@@ -80,6 +80,12 @@ class RunSettings(Settings):
     )
     prices: PriceSettings | None = Field(default=None, description="what `plan --hours` reckons with; null: no money")
 
+    @property
+    def listeners(self) -> int:
+        """Workers that hear for each worker of tokens; 0 where a worker hears for itself."""
+        clean = self.stages.get("clean")
+        return 0 if clean is None else clean.workers or 1
+
     def of(self, stage: str) -> StageSettings:
         """What a worker of ``stage`` is given: its own settings, the run's where it has none."""
         own = self.stages.get(stage) or StageSettings()  # pyright: ignore[reportArgumentType, reportCallIssue]

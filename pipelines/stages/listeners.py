@@ -48,10 +48,9 @@ class _Listener:
 
 def ear_for(ear: Ear, run: RunSettings) -> Ear | Listeners:
     """Who hears: ``ear`` itself, or listeners where ``run.stages`` has a ``clean`` and there is Ray."""
-    wanted = run.stages.get(STAGE)
-    if wanted is None or run.workers == 0:
+    if not run.listeners or run.workers == 0:
         return ear
-    return Listeners(ear, wanted.workers or 1, Demand.of(run.of(STAGE)).options())
+    return Listeners(ear, run.listeners, Demand.of(run.of(STAGE)).options())
 
 
 class _Hired(NamedTuple):

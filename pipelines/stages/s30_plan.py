@@ -28,7 +28,7 @@ from pipelines.near import text as near_text
 from pipelines.stages.buckets import Bounds
 from pipelines.stages.marking import Dealt, line_reader, placed
 
-VERSION = 2
+VERSION = 2  # 2: an answer to another query is no copy, and nobody is no speaker
 RECEIPT = "plan.json"
 DEFAULT_BOUNDS = Bounds()
 

@@ -302,6 +302,12 @@ def rounds(out: Path, run: Path, count: int, **more: Any) -> list[Round]:
     return asked(QUIET, processes=1)
 
 
+def test_a_round_is_taught_in_the_context_of_its_layout(out: Path, tmp_path: Path) -> None:
+    one = student(layout="single_stream", distillation={"stored": True, "iterations": 2})
+    assert Distillation(one, str(out), str(tmp_path / "run"), 1)(QUIET, processes=1)[0].iterations == 2
+    assert Dataset.open(str(out)).description["teach"]["context"] == "joint"
+
+
 def test_each_student_teaches_the_next_round_in_half_the_iterations(out: Path, tmp_path: Path) -> None:
     found = rounds(out, tmp_path / "run", 3)
     assert [r.iterations for r in found] == [4, 2, 1]
