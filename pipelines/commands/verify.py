@@ -19,8 +19,10 @@ def verify(
     json_out: JsonOpt = False,
 ) -> None:
     """Recompute hashes, sums, shapes, ranges, order and splits, and re-encode a sample. Exit code 1 if anything is wrong."""
+    from pipelines.look import require_output
     from pipelines.verify.verify import verify as check
 
+    require_output(out)
     with bar() as progress:
         verdict = check(out, reencode, progress)
     if json_out:

@@ -15,6 +15,7 @@ from manifests.ledger import fold
 from manifests.receipt import FOLDER, Receipt, receipt_name
 from manifests.receipt_index import NAME as INDEX
 from manifests.recipe import RecipeError
+from manifests.storage import Store
 from pipelines.stages.s90_dataset import mask_part, shard_entry, sum_facts
 from pipelines.subject import Subject
 from pipelines.verify.copies import check_copies
@@ -43,7 +44,7 @@ def verify(root: str, reencode: int = 20, on_progress: Progress | None = None) -
     try:
         subject = Subject.open(root)
     except (DatasetError, RecipeError) as error:
-        found.add(NAME, " ".join(str(error).split()), RESTORE)
+        found.add(NAME, " ".join(str(error).split()), RESTORE if Store(root).exists(NAME) else RERUN)
         return found.verdict()
     with found.guard(NAME, RESTORE):
         if check_description(subject, found):

@@ -23,6 +23,7 @@ from manifests.shards import npy
 from manifests.shards.reader import Shard
 from manifests.shards.writer import pack
 from manifests.storage import Store
+from pipelines.verify.findings import RERUN
 from pipelines.verify.samples import Owners
 from pipelines.verify.verify import Verdict, verify
 from tests.pipelines.finished import FOLDERS, make_dataset
@@ -316,3 +317,9 @@ def test_a_speaker_in_two_splits_clashes_with_the_split_seen_first() -> None:
     ]
     assert [owners.clash(meta) for meta in metas] == [None, None, None, "train"]
     assert Owners(None).clash(metas[3]) is None
+
+
+def test_where_there_is_no_description_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    [fault] = verify(str(tmp_path)).faults
+    assert fault.remedy == RERUN
