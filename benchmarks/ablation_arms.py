@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 TEACHES_IN, TAU, ALPHA = 4, 2.0, 0.7  # the paper's
+CERTAINTY = 2.0  # dParallel's
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Arm:
     """One way to go on. ``alpha`` is the weight of the teacher's word, None where nobody teaches; ``like`` an arm whose time it is given.
 
     ``pulls`` multiplies the teacher's word by tau squared, which the paper does not say: without it, it hardly pulls (benchmarks/pull.py).
+    ``targets`` that are hard are the codes it wrote; ``certainty`` is dParallel's.
     """
 
     name: str
@@ -22,6 +24,8 @@ class Arm:
     alpha: float | None = None
     like: str | None = None
     pulls: bool = False
+    targets: str = "soft"
+    certainty: float = 0.0
 
     @property
     def folder(self) -> str:
@@ -29,14 +33,18 @@ class Arm:
 
     def stage(self, steps: int) -> dict[str, Any]:
         stage: dict[str, Any] = {"name": "arm", "layout": self.layout, "masks": self.masks, "steps": steps}
+        if self.certainty:
+            stage["certainty"] = self.certainty
         if self.alpha is None:
             return stage
-        taught = {"alpha": self.alpha, "tau": TAU, "tau_squared": self.pulls, "iterations": TEACHES_IN}
+        how = {"tau": TAU, "tau_squared": self.pulls} if self.targets == "soft" else {"targets": self.targets}
+        taught = {"alpha": self.alpha, "iterations": TEACHES_IN, **how}
         return {**stage, "loss": "distillation", "distillation": taught}
 
 
 def arms() -> tuple[Arm, ...]:
-    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too, and the demo's masks."""
+    """Of both layouts the paper's four cells, and cross entropy at the teacher's time; of two streams other weights of the teacher too, its codes
+    as targets, and the demo's masks."""
     found = []
     for layout, short in (("two_stream", "two"), ("single_stream", "one")):
         for masks in ("bernoulli", "hierarchical"):
@@ -48,7 +56,11 @@ def arms() -> tuple[Arm, ...]:
         for m in ("bernoulli", "hierarchical", "decoding")
     ]
     weights = [Arm(f"two, hierarchical, ISD alpha {a}", "two_stream", "hierarchical", a) for a in (0.5, 0.9)]
-    return (*found, *pulling, *weights, Arm("two, decoding", "two_stream", "decoding"))
+    hard = [
+        Arm(f"two, {m}, hard", "two_stream", m, 1.0, targets="hard") for m in ("bernoulli", "hierarchical", "decoding")
+    ]
+    sure = Arm("two, decoding, hard, certain", "two_stream", "decoding", 1.0, targets="hard", certainty=CERTAINTY)
+    return (*found, *pulling, *weights, *hard, sure, Arm("two, decoding", "two_stream", "decoding"))
 
 
 def needed(arm: Arm) -> tuple[Arm, Arm]:

@@ -125,7 +125,8 @@ def _stage(recipe: TrainingRecipe, i: int, reader: Reader, known_R: np.ndarray, 
     taught = settings.taught
     if masks is None or taught is None or not taught.stored:
         return Stage(reader, order, masks, settings.copies)
-    targets = stored_targets(reader.dataset, masks.name, taught.tau)
+    tau = None if taught.targets == "hard" else taught.tau
+    targets = stored_targets(reader.dataset, masks.name, tau)
     return Stage(reader, order, replace(masks, views=targets.views), settings.copies, targets)
 
 

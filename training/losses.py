@@ -34,10 +34,10 @@ class Sum:
     def __add__(self, other: Sum) -> Sum:
         return Sum(self.total + other.total, self.weight + other.weight)
 
-    def mixed(self, alpha: float) -> Sum:
-        """Of two kinds, a divergence and the cross-entropy of true codes, ``alpha`` of the first and the rest of the second."""
-        apart, true = self.total
-        return Sum(alpha * apart + (1 - alpha) * true, self.weight, true.detach())
+    def mixed(self, *shares: float) -> Sum:
+        """So much of each kind, the last of which is the cross-entropy of true codes."""
+        parts = [share * total for share, total in zip(shares, self.total, strict=True)]
+        return Sum(torch.stack(parts).sum(), self.weight, self.total[-1].detach())
 
     def mean(self, weight: Tensor | None = None) -> Tensor:
         """The loss: over the own weight, or over that of the whole batch of which this is a part.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,13 +15,15 @@ from torch import Tensor
 from manifests.settings.train import StageSettings
 from training.batches import Batch
 from training.layout import Noised, Rows, in_blocks, layout_of
-from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy
+from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy, entropy_when_right
 from training.talker import Talker
 from training.taught import Taught, Teaching
 
 CHUNK = 8192  # positions whose logits exist at a time
+SHARPER = 0.5  # temperature at which certainty is asked for (dParallel)
 
 Forward = Callable[..., Tensor]
+unsure = partial(entropy_when_right, tau=SHARPER)
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,29 @@ class Asked:
     taught: Taught | None = None
 
 
+def of_codes(loss: Callable[[Tensor, Tensor], Tensor], logits_PQC: Tensor, codes_PQ: Tensor) -> Tensor:
+    """``loss_PQ`` of a loss of single positions, all codebooks alike."""
+    return loss(logits_PQC.flatten(0, 1), codes_PQ.flatten()).view_as(codes_PQ)
+
+
 def masked_cross_entropy(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
-    """Cross-entropy of the true codes, all codebooks alike."""
+    """Cross-entropy of the true codes; with ``certainty`` also the entropy of those that are right, so much of it."""
 
     def loss(hidden_PD: Tensor, targets_PQ: Tensor) -> Tensor:
         logits_PQC = talker.logits(hidden_PD)
-        return cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
+        true_PQ = of_codes(cross_entropy, logits_PQC, targets_PQ)
+        return torch.stack([of_codes(unsure, logits_PQC, targets_PQ), true_PQ]) if stage.certainty else true_PQ
 
     many = len(x.weight_PQ) > CHUNK
-    return chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, chunk=CHUNK, recompute=many)
+    found = chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, chunk=CHUNK, recompute=many)
+    return found.mixed(stage.certainty, 1.0) if stage.certainty else found
 
 
 def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
-    """``alpha`` times the divergence from the teacher, and the rest cross-entropy of the true codes, at the same cells."""
+    """``alpha`` times the divergence from the teacher, and the rest cross-entropy of the true codes, at the same cells.
+
+    With ``certainty`` also the entropy of cells that are right: in the teacher's eyes where targets are hard, else in truth.
+    """
     d, taught = stage.taught, x.taught
     assert d is not None
     assert taught is not None, "a stage of this loss has a teacher"
@@ -53,13 +66,15 @@ def distillation(talker: Talker, x: Asked, stage: StageSettings) -> Sum:
 
     def loss(hidden_PD: Tensor, targets_PQ: Tensor, *said: Tensor) -> Tensor:
         logits_PQC = talker.logits(hidden_PD)
-        apart_PQ = taught.apart(d.kl, logits_PQC, *said, **options)
-        true_PQ = cross_entropy(logits_PQC.flatten(0, 1), targets_PQ.flatten()).view_as(targets_PQ)
-        return torch.stack([apart_PQ, true_PQ])
+        kinds = [taught.apart(d.kl, logits_PQC, *said, **options)]
+        if stage.certainty:
+            kinds.append(of_codes(unsure, logits_PQC, said[0] if d.targets == "hard" else targets_PQ))
+        return torch.stack([*kinds, of_codes(cross_entropy, logits_PQC, targets_PQ)])
 
     many = len(x.weight_PQ) > CHUNK
-    both = chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, *taught.inputs, chunk=CHUNK, recompute=many)
-    return both.mixed(d.alpha)
+    found = chunked(loss, x.weight_PQ, x.hidden_PD, x.targets_PQ, *taught.inputs, chunk=CHUNK, recompute=many)
+    certainty = (stage.certainty,) if stage.certainty else ()
+    return found.mixed(d.alpha, *certainty, 1 - d.alpha)
 
 
 OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {

@@ -17,12 +17,13 @@ from torch import Tensor
 from manifests.dataset import Dataset, SideSamples
 from manifests.shards.reader import Sample, ShardError
 from training.errors import RowsError
-from training.losses import KLS, TOP_K_KLS
+from training.losses import KLS, TOP_K_KLS, cross_entropy
 
 if TYPE_CHECKING:
     from training.batches import Batch
 
 HEAD = "head.safetensors"  # the frozen head, beside the shards
+CORE = ("step", "token")  # what every store keeps: when a cell was decided, and as what
 
 Arrays = Mapping[str, np.ndarray]
 Apart = Callable[..., Tensor]
@@ -56,6 +57,16 @@ def by_top_k(kl: str, logits_PQC: Tensor, ids_PQK: Tensor, logp_PQK: Tensor, **o
     return TOP_K_KLS[kl](logits_PQC, ids_PQK, logp_PQK, **options)
 
 
+def by_codes(kl: str, logits_PQC: Tensor, token_PQ: Tensor, **options: Any) -> Tensor:
+    """Cross-entropy of the codes that the teacher wrote: the divergence from one that is sure of them, whatever its name."""
+    return cross_entropy(logits_PQC.flatten(0, 1), token_PQ.flatten()).view_as(token_PQ)
+
+
+def written(token_NCLQ: Tensor, picked_NR: Tensor) -> Taught:
+    """Hard targets: the codes that the teacher wrote at the picked positions."""
+    return Taught((token_NCLQ.reshape(*picked_NR.shape, -1)[picked_NR],), by_codes)
+
+
 def of_positions(kept_MX: Tensor, masked_NCLQ: Tensor, picked_NR: Tensor) -> Tensor:
     """``kept_PQX`` of picked positions; zero where a cell was not masked."""
     whole = kept_MX.new_zeros(*masked_NCLQ.shape, kept_MX.shape[1])
@@ -86,10 +97,11 @@ class Targets:
 
 @dataclass(frozen=True)
 class StoredTargets:
-    """The trajectories in the side shards of a dataset. ``about`` is what ``dataset.json`` says of them."""
+    """The trajectories in the side shards of a dataset. ``about`` is what ``dataset.json`` says of them; ``codes`` leaves out all but what was written when."""
 
     side: SideSamples
     about: Mapping[str, Any]
+    codes: bool = False
 
     @property
     def views(self) -> int:
@@ -102,17 +114,20 @@ class StoredTargets:
         masked_VLQ = arrays["step"] > 0
         if masked_VLQ.shape[1:] != masked_CLQ.shape[1:] or not np.array_equal(masked_VLQ[list(views)], masked_CLQ):
             raise ShardError(f"{self._where(sample)}: the teacher saw other masks, or none for lack of positions")
+        core = {name: arrays[name][list(views)] for name in CORE}
+        if self.codes:
+            return core
         ends_V = np.cumsum(masked_VLQ.reshape(len(masked_VLQ), -1).sum(1))
         cells = [np.arange(ends_V[v - 1] if v else 0, ends_V[v]) for v in views]
-        kept = {name: x[np.concatenate(cells)] for name, x in arrays.items() if name not in ("step", "token", "sure")}
-        return {"step": arrays["step"][list(views)], "token": arrays["token"][list(views)], **kept}
+        kept = {name: x[np.concatenate(cells)] for name, x in arrays.items() if name not in (*CORE, "sure")}
+        return core | kept
 
     def _where(self, sample: Sample) -> str:
         return f"{self.side.store.root}: {sample.key}"
 
 
-def stored_targets(dataset: Dataset, masks: str, tau: float) -> StoredTargets:
-    """The trajectories of a dataset.
+def stored_targets(dataset: Dataset, masks: str, tau: float | None) -> StoredTargets:
+    """The trajectories of a dataset, as a divergence at temperature ``tau`` needs them; None: hard targets.
 
     Raises ``DatasetError`` where it has none, :class:`RowsError` where they are of other masks, or of another temperature.
     """
@@ -120,15 +135,15 @@ def stored_targets(dataset: Dataset, masks: str, tau: float) -> StoredTargets:
     root = dataset.store.root
     if about["masks"] != masks:
         raise RowsError(f"{root}: its teacher saw the masks of {about['masks']}, not of {masks}")
-    if about["store"] == "topk" and about["tau"] != tau:
+    if about["store"] == "topk" and tau not in (None, about["tau"]):
         raise RowsError(f"{root}: its likeliest classes were kept at tau {about['tau']:g}, the recipe says {tau:g}")
-    return StoredTargets(side, about)
+    return StoredTargets(side, about, codes=tau is None)
 
 
 def collated(rows: Sequence[Arrays], length: int) -> Targets:
     """The targets of some rows, padded to ``length`` positions."""
     copies, _, codebooks = rows[0]["step"].shape
-    core = {name: np.zeros((len(rows), copies, length, codebooks), np.int64) for name in ("step", "token")}
+    core = {name: np.zeros((len(rows), copies, length, codebooks), np.int64) for name in CORE}
     for n, row in enumerate(rows):
         for name, array in core.items():
             array[n, :, : row[name].shape[1]] = row[name]
@@ -162,3 +177,11 @@ class StoredTopK:
         masked_NCLQ = targets.step_NCLQ > 0
         inputs = (of_positions(targets.kept[name], masked_NCLQ, picked_NR) for name in ("ids", "logp"))
         return Taught(tuple(inputs), by_top_k)
+
+
+@dataclass(frozen=True)
+class StoredCodes:
+    """What a teacher wrote was kept, as it is in every store: hard targets need nothing else, and nobody runs."""
+
+    def taught(self, batch: Batch, picked_NR: Tensor) -> Taught:
+        return written(batch.recorded.token_NCLQ, picked_NR)

@@ -16,8 +16,8 @@ from training.errors import CheckpointError
 from training.loading import load_talker, require_same_tokens, weights_hash
 from training.policies import preset
 from training.talker import Talker
-from training.taught import HEAD, StoredHidden, StoredTopK, Teaching
-from training.trajectory import Replayed, Teacher
+from training.taught import HEAD, StoredCodes, StoredHidden, StoredTopK, Teaching
+from training.trajectory import Replayed, Teacher, Writer
 
 TRAINED_WITH_IT = "teacher"  # as a place to start from: who was trained with the dataset, to teach it
 
@@ -56,7 +56,8 @@ def teacher_of(
     path = taught.teacher or start_of(recipe, dataset)
     assert path is not None, "the recipe has seen to that"
     talker = _talker(path, recipe, dataset, device)
-    return Teacher(talker, preset(taught.policy), taught.iterations, taught.forced, context_of(stage))
+    teacher = Teacher(talker, preset(taught.policy), taught.iterations, taught.forced, context_of(stage))
+    return Writer(teacher) if taught.targets == "hard" else teacher
 
 
 def _recorded(
@@ -64,6 +65,8 @@ def _recorded(
 ) -> Teaching:
     side = dataset.side(STAGE)
     about = dataset.description[STAGE]
+    if taught.targets == "hard":
+        return StoredCodes()
     if about["store"] == "topk":
         return StoredTopK()
     if about["store"] == "hidden":

@@ -25,7 +25,7 @@ from training.ending import ended, only_first_ends
 from training.layout import Noised, single_stream, speech
 from training.policies.policy import Policy
 from training.talker import Talker, Text
-from training.taught import Taught, by_head
+from training.taught import Taught, by_head, written
 
 GIVEN = 0  # the iteration of a cell that was not masked; iterations count from 1
 MOST = 255  # iterations that a byte can tell apart
@@ -146,6 +146,16 @@ class Replayed:
         targets = batch.recorded
         asked = (batch.noised, batch.text_NS, batch.states_N)
         return self.teacher.said(self.teacher.replay(*asked, targets.step_NCLQ, targets.token_NCLQ), picked_NR)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A teacher of hard targets: it runs beside the student, and what it wrote is all it says."""
+
+    teacher: Teacher
+
+    def taught(self, batch: Batch, picked_NR: Tensor) -> Taught:
+        return written(self.teacher.trace(batch.noised, batch.text_NS, batch.states_N).token_NCLQ, picked_NR)
 
 
 class Seen(Protocol):

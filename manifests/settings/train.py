@@ -20,7 +20,10 @@ MASKED_LAYOUTS = (
 
 class DistillationSettings(Settings):
     """A frozen teacher takes every noisy copy to its end in a few iterations; the student learns to say in one pass what it said on
-    the way (VocalNet-MDM 3.4: reverse KL at temperature 2, weight 0.7, 4 iterations; all else is not stated there)."""
+    the way (VocalNet-MDM 3.4: reverse KL at temperature 2, weight 0.7, 4 iterations; all else is not stated there).
+
+    Hard targets are the codes that it wrote, one for each cell and all of one trajectory, so that they agree with each other (dParallel, d3LLM).
+    """
 
     teacher: str | None = Field(
         default=None,
@@ -37,6 +40,10 @@ class DistillationSettings(Settings):
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"
     )
+    targets: Literal["soft", "hard"] = Field(
+        default="soft",
+        description="what the teacher thought likely (a divergence), or the codes it wrote (their cross-entropy)",
+    )
     alpha: Share = Field(default=0.7, description="weight of the teacher's word; the rest is the true code's")
     kl: Literal["reverse", "forward"] = "reverse"
     tau: FiniteFloat = Field(default=2.0, gt=0, description="temperature of both distributions")
@@ -46,6 +53,13 @@ class DistillationSettings(Settings):
     floor: FiniteFloat = Field(
         default=-14.0, lt=0, description="least log probability that a teacher counts as having, nats"
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> DistillationSettings:
+        idle = self.model_fields_set & {"kl", "tau", "tau_squared", "floor"}
+        if self.targets == "hard" and idle:
+            raise ValueError(f"hard targets are codes, without probabilities: leave out {', '.join(sorted(idle))}")
+        return self
 
 
 class StageSettings(Settings):
@@ -68,6 +82,11 @@ class StageSettings(Settings):
     loss: Literal["cross_entropy", "distillation"] = "cross_entropy"
     distillation: DistillationSettings | None = Field(
         default=None, description="of the loss of that name; empty: the paper's"
+    )
+    certainty: FiniteFloat = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the entropy, at temperature 0.5, of codes that the talker has right: be sure of what you know (dParallel: 2)",
     )
     weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
         default="mean",

@@ -47,7 +47,7 @@ from training.losses import top_k
 from training.objective import loss_of
 from training.policies import preset
 from training.run import Job, train
-from training.taught import HEAD
+from training.taught import HEAD, StoredCodes
 from training.teacher import teacher_of
 from training.trajectory import Teacher
 
@@ -72,7 +72,7 @@ def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result
 
 
 def training(teacher: Path | None = None, **distillation: Any) -> TrainingRecipe:
-    """A recipe of one step: plain, or learning from a teacher."""
+    """A recipe of one step: plain, or learning from a teacher. It starts from ``teacher``, or from nothing."""
     one: dict[str, Any] = {"name": "only", "layout": "two_stream", "masks": "hard", "copies": 2, "steps": 1}
     more = {} if teacher is None else {"start": str(teacher)}
     if distillation:
@@ -282,6 +282,18 @@ def test_what_was_recorded_teaches_as_the_teacher_does(taught: dict[str, Path], 
     assert float((found - expected).norm() / expected.norm()) < close
 
 
+@pytest.mark.parametrize("store", ["states", "hidden", "topk"])
+def test_hard_targets_are_in_every_store_and_no_teacher_is_asked(
+    taught: dict[str, Path], teacher: Path, store: str
+) -> None:
+    live = training(teacher, iterations=3, targets="hard")
+    stored = training(teacher, stored=True, targets="hard")
+    expected, found = gradient(taught[store], live), gradient(taught[store], stored)
+    assert float((found - expected).norm() / expected.norm()) < 1e-6
+    alone = training(stored=True, targets="hard", alpha=1.0)  # from nothing, and nobody is named
+    assert isinstance(teacher_of(alone, alone.train.stages[0], Dataset.open(str(taught[store]))), StoredCodes)
+
+
 def gradient(out: Path, recipe: TrainingRecipe) -> torch.Tensor:
     data, stage = Dataset.open(str(out)), recipe.train.stages[0]
     teaching = teacher_of(recipe, stage, data)
@@ -362,6 +374,8 @@ def test_likeliest_classes_of_another_temperature_are_refused(taught: dict[str, 
     made = training(teacher, stored=True, tau=1.0)
     with pytest.raises(RowsError, match="kept at tau 2, the recipe says 1"):
         prepare(made, Dataset.open(str(taught["topk"])), None, Share())
+    hard = training(teacher, stored=True, targets="hard")
+    prepare(hard, Dataset.open(str(taught["topk"])), None, Share())
 
 
 def test_targets_of_other_masks_are_named(taught: dict[str, Path], teacher: Path) -> None:

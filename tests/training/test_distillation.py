@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from training.errors import CheckpointError
 from training.gradient import Gradient
 from training.loading import built
 from training.logs import Silent
-from training.losses import cross_entropy, forward_kl, reverse_kl
-from training.objective import asked, loss_of
+from training.losses import cross_entropy, entropy_when_right, forward_kl, reverse_kl
+from training.objective import asked, loss_of, of_codes
 from training.policies import preset
 from training.run import Job, check, train
 from training.talker import Talker
@@ -37,7 +38,7 @@ from training.taught import Teaching
 from training.teacher import context_of
 from training.teacher import teacher_of as found_teacher
 from training.trainer import Trainer
-from training.trajectory import Teacher, state
+from training.trajectory import Teacher, Writer, state
 
 torch.set_num_threads(1)
 
@@ -148,6 +149,49 @@ def test_each_cell_is_taught_by_the_iteration_that_decided_it(layout: str, kl: s
     torch.testing.assert_close(found, (0.6 * apart_P + 0.4 * true_P).mean())
 
 
+@pytest.mark.parametrize("codebooks", [1, 3])
+@pytest.mark.parametrize("layout", ["two_stream", "single_stream"])
+def test_hard_targets_are_the_codes_that_the_teacher_wrote(layout: str, codebooks: int) -> None:
+    """As if they were the true ones: the codes of its trajectory put in their place, and trained on by cross-entropy."""
+    talker, one = tiny.talker(codebooks), batch(tiny.talker(codebooks))
+    teacher = teacher_of(tiny.talker(codebooks, seed=1), 3, layout)
+    how = settings(layout, targets="hard", alpha=0.6)
+    own = asked(talker, talker, one, layout, "mean", teacher=Writer(teacher))
+    assert own.taught is not None
+    logits_PQC, (token_PQ,) = talker.logits(own.hidden_PD), own.taught.inputs
+    masked_NCLQ = one.noised.masked_NCLQ & one.noised.valid_NL[:, None, :, None]
+    trace = teacher.trace(one.noised, one.text_NS, one.states_N)
+    assert torch.equal(token_PQ[own.weight_PQ > 0], trace.token_NCLQ[masked_NCLQ])
+    assert not torch.equal(token_PQ, own.targets_PQ), "else nothing is seen here"
+    wrote_PQ, true_PQ = (of_codes(cross_entropy, logits_PQC, codes) for codes in (token_PQ, own.targets_PQ))
+    loss_PQ = (0.6 * wrote_PQ + 0.4 * true_PQ) * own.weight_PQ
+    torch.testing.assert_close(
+        loss_of(talker, talker, one, how, Writer(teacher)).mean(), loss_PQ.sum() / own.weight_PQ.sum()
+    )
+
+
+@pytest.mark.parametrize("targets", [None, "soft", "hard"])
+def test_certainty_is_added_for_cells_that_are_right(targets: str | None) -> None:
+    """dParallel's entropy at temperature 0.5: of true codes, or of those that the teacher wrote where they are the targets."""
+    talker, one, who = tiny.talker(), batch(tiny.talker()), None
+    how = StageSettings(layout="two_stream", masks="any", steps=1)
+    if targets is not None:
+        how = settings(targets=targets, alpha=0.6)
+        who = (Writer if targets == "hard" else lambda x: x)(teacher_of(tiny.talker(seed=1), 3))
+    with torch.no_grad():  # nothing was learned yet: of both kinds of targets some are to be right
+        talker.head.bias += 2 * torch.bincount(one.noised.codes_NLQ.flatten(), minlength=len(talker.head.bias))
+    own = asked(talker, talker, one, "two_stream", "mean", teacher=who)
+    aim_PQ = own.targets_PQ if targets != "hard" or own.taught is None else own.taught.inputs[0]
+    entropy_PQ = of_codes(partial(entropy_when_right, tau=0.5), talker.logits(own.hidden_PD), aim_PQ)
+    assert (entropy_PQ > 0).any()
+    plain, sure = (
+        loss_of(talker, talker, one, how.model_copy(update={"certainty": weight}), who) for weight in (0.0, 2.0)
+    )
+    torch.testing.assert_close(sure.total, plain.total + 2 * (entropy_PQ * own.weight_PQ).sum())
+    assert sure.true is not None, "what true codes cost is told beside it"
+    torch.testing.assert_close(sure.true, plain.total.detach() if targets is None else plain.true)
+
+
 def batch_of(one: Batch, ids_NCLQ: Tensor) -> Batch:
     return replace(one, noised=replace(one.noised, ids_NCLQ=ids_NCLQ))
 
@@ -234,6 +278,10 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(root: str, first: str) 
             "but its loss is cross_entropy: say loss: distillation",
         ),
         (stage(distillation={"teacher": "x", "kl": "revers"}), "kl"),
+        (
+            stage(distillation={"targets": "hard", "tau": 1.0, "kl": "forward"}),
+            "without probabilities: leave out kl, tau",
+        ),
     ],
 )
 def test_a_stage_that_cannot_be_taught_is_refused(one: dict[str, Any], said: str) -> None:

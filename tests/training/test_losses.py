@@ -360,7 +360,9 @@ def test_a_mix_of_two_losses_is_the_loss_of_the_mix_and_tells_the_second(alpha: 
     torch.manual_seed(count)
     apart, true, weight = torch.rand(3, count, 2, dtype=torch.float64)
     apart.requires_grad_()
-    both = chunked(lambda a, t: torch.stack([a, t]), weight, apart, true, chunk=chunk, recompute=False).mixed(alpha)
+    both = chunked(lambda a, t: torch.stack([a, t]), weight, apart, true, chunk=chunk, recompute=False).mixed(
+        alpha, 1 - alpha
+    )
     whole = reduce(alpha * apart.detach() + (1 - alpha) * true, weight)
     assert torch.allclose(both.total, whole.total)
     assert torch.allclose(both.weight, whole.weight)

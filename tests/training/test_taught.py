@@ -12,8 +12,8 @@ from tests.training import tiny
 from tests.training.test_distillation import batch, gradient, settings, teacher_of
 from training.batches import Batch
 from training.losses import top_k
-from training.taught import StoredHidden, StoredTopK, Targets, Teaching, collated, of_positions
-from training.trajectory import Replayed, Teacher
+from training.taught import StoredCodes, StoredHidden, StoredTopK, Targets, Teaching, collated, of_positions
+from training.trajectory import Replayed, Teacher, Writer
 
 
 def recorded(one: Batch, teacher: Teacher, store: str, k: int, tau: float) -> tuple[Batch, Teaching]:
@@ -41,6 +41,20 @@ def test_the_three_stores_have_the_gradient_of_the_teacher(store: str, layout: s
     how, one = settings(layout, kl=kl, tau=1.5, floor=-60.0), batch(talker)
     told, who = recorded(one, teacher, store, talker.vocabulary.classes, 1.5)
     torch.testing.assert_close(gradient(talker, told, how, who), gradient(talker, one, how, teacher))
+
+
+@pytest.mark.parametrize("store", ["states", "hidden", "topk"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_every_store_has_the_hard_targets(store: str, codebooks: int) -> None:
+    """The codes that were written: the teacher does not run again, and no probabilities are read."""
+    talker, teacher = tiny.talker(codebooks), teacher_of(tiny.talker(codebooks, seed=1), 3)
+    how, one = settings(targets="hard"), batch(talker)
+    told, _ = recorded(one, teacher, store, 2, 1.5)
+    assert told.targets is not None
+    bare = replace(told, targets=replace(told.targets, kept={}))
+    wanted = gradient(talker, one, how, Writer(teacher))
+    assert torch.equal(gradient(talker, bare, how, StoredCodes()), wanted)
+    assert not torch.allclose(gradient(talker, one, settings(), teacher), wanted), "soft ones are others"
 
 
 def test_few_classes_have_another_gradient() -> None:

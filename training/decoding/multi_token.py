@@ -213,7 +213,7 @@ class MTPDecoder(Session):
         if step in self.looks:
             return self.looks[step][..., -width:]
         spare = self.places[:1].padded(torch.zeros_like(self.places.valid_NT[:, :1]))
-        bias_N1TE = bias_of(allow(fed, join(self._kept(end), spare, masks)), self.body.dtype)
+        bias_N1TE = bias_of(allow(fed, join(self._kept(end), spare, masks)), self.body.seen)
         if self.accept.certain and self.block and not self.texts:
             row = self.outcomes.index(Outcome.OPEN)
             # What was kept before the block is open to all of it.

@@ -58,7 +58,7 @@ class Arrivals:
 
     def bias(self, fed: Meta) -> Tensor:
         """Who sees whom of what is fed now, and of what is settled."""
-        return bias_of(allow(fed, join(self.settled, fed)), self.body.dtype)
+        return bias_of(allow(fed, join(self.settled, fed)), self.body.seen)
 
     def side_by_side(self, parts: list[Part], settled: int) -> Pass:
         """A pass over all parts, that settles the first ``settled`` of them. The last part is predicted, where it is not settled."""
@@ -86,7 +86,7 @@ class Openings:
         self.body, self.clock, self.size = body, clock, clock.block
         clean, masked = self.speech(0, CLEAN, blocks - 1), self.speech(blocks - 1, NOISY)
         pair = join(clean[max(blocks - 2, 0) * self.size :], masked)
-        self.bias_11TE = bias_of(allow(pair, join(clean, masked)), body.dtype)
+        self.bias_11TE = bias_of(allow(pair, join(clean, masked)), body.seen)
 
     def speech(self, block: int, stream: int, count: int = 1) -> Meta:
         """What positions of ``count`` blocks are."""

@@ -101,7 +101,7 @@ class Session:
     def cache(self, positions: int) -> Cache:
         """Room for keys and values of the talker's layers."""
         s = self.talker.settings
-        return Cache.empty(s.layers, self.rows, s.heads, positions, s.width // s.heads, self.body.dtype, self.device)
+        return Cache.empty(s.layers, self.rows, s.heads, positions, s.width // s.heads, self.body.seen, self.device)
 
     def embedded(self, ids_NTQ: Tensor) -> Tensor:
         """``x_NTD`` of ids: the sum of all codebooks' embeddings."""
