@@ -233,6 +233,15 @@ def test_a_run_distils_its_own_start_and_goes_on_with_the_same_bits(root: str, f
     assert average(tmp_path / "cut") == average(tmp_path / "whole") != average(Path(first))
 
 
+def test_a_run_of_hard_targets_goes_on_with_the_same_bits(root: str, first: str, tmp_path: Path) -> None:
+    """Its recipe comes back from its checkpoint, where all settings are spelled out."""
+    made = recipe(stage(steps=4, certainty=2.0, distillation={"targets": "hard"}), start=first, validation={"every": 4})
+    assert run_in(tmp_path / "whole", root, made) == 4
+    assert run_in(tmp_path / "cut", root, made, stops=2) == 2
+    assert run_in(tmp_path / "cut", root, made) == 4
+    assert average(tmp_path / "cut") == average(tmp_path / "whole") != average(Path(first))
+
+
 def test_the_teacher_is_not_trained(root: str, first: str) -> None:
     made = recipe(stage(), start=first, optimiser={"lr": 0.01})
     dataset = Dataset.open(root)

@@ -278,26 +278,54 @@ def test_the_floor_is_what_a_class_costs_that_the_teacher_rules_out() -> None:
     assert forward_kl(student, teacher, tau=1.0, floor=-20.0).item() == pytest.approx(-math.log(0.9), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("direction", "expected"), [("forward", (0.600, 0.400)), ("reverse", (0.863, 0.137))]
-)  # fmt: skip
-def test_what_each_direction_makes_of_targets_that_disagree(direction: str, expected: tuple[float, float]) -> None:
-    """Two tokens, modes 00 and 11 at .6 and .4: the later token's target is certain, but of two kinds.
+MODES = torch.tensor([[0.6, 0.0], [0.0, 0.4]], dtype=torch.float64)  # of two tokens: 00 and 11
+FIRST, THEN = (
+    MODES.sum(1),
+    MODES / MODES.sum(1, keepdim=True),
+)  # what a teacher says of one, and of the other once that is decided
 
-    Forward is content with the marginal; reverse goes for what is less forbidden. Neither makes the tokens agree.
-    """
-    targets, share = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double().log(), torch.tensor([0.6, 0.4]).double()
+
+def learned(loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """The distribution of a token that a loss leads to."""
     logits = torch.zeros(2).double().requires_grad_()
     optimiser = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = reduce(KLS[direction](logits.expand(2, 2), targets, tau=1.0, floor=math.log(1e-4)), share).mean()
-        loss.backward()
-        return loss
+        value = loss(logits)
+        value.backward()
+        return value
 
     optimiser.step(closure)
-    assert logits.softmax(-1).tolist() == pytest.approx(expected, abs=1e-3)
+    return logits.softmax(-1).detach()
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected", "apart"), [("forward", (0.600, 0.400), 0.480), ("reverse", (0.863, 0.137), 0.427)]
+)  # fmt: skip
+def test_what_each_direction_makes_of_targets_that_disagree(
+    direction: str, expected: tuple[float, float], apart: float
+) -> None:
+    """T27: the later token's target is certain, but of two kinds, as the first one was drawn.
+
+    Forward is content with the marginal; reverse goes for what is less forbidden. Neither makes the tokens agree.
+    """
+
+    def loss(logits: Tensor) -> Tensor:
+        return reduce(KLS[direction](logits.expand(2, 2), THEN.log(), tau=1.0, floor=math.log(1e-4)), FIRST).mean()
+
+    second = learned(loss)
+    assert second.tolist() == pytest.approx(expected, abs=1e-3)
+    assert (FIRST * (1 - second)).sum().item() == pytest.approx(apart, abs=1e-3)
+
+
+def test_codes_of_one_trajectory_agree_and_leave_no_doubt() -> None:
+    """T27: a teacher that takes the likeliest token decides for one of the modes; its codes as hard targets are that mode, and nothing else."""
+    one = FIRST.argmax()
+    trajectory = (one, THEN[one].argmax())
+    first, second = (learned(lambda x, code=code: cross_entropy(x[None], code[None]).sum()) for code in trajectory)
+    assert (first * (1 - second)).sum().item() < 1e-3, "they do not say 01 or 10"
+    assert torch.special.entr(torch.stack([first, second])).sum().item() < 0.01
 
 
 @pytest.mark.parametrize("direction", sorted(TOP_K_KLS))
