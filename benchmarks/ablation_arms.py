@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 TEACHES_IN, TAU, ALPHA = 4, 2.0, 0.7  # the paper's
@@ -56,11 +57,14 @@ def arms() -> tuple[Arm, ...]:
         for m in ("bernoulli", "hierarchical", "decoding")
     ]
     weights = [Arm(f"two, hierarchical, ISD alpha {a}", "two_stream", "hierarchical", a) for a in (0.5, 0.9)]
+    written = partial(Arm, layout="two_stream", targets="hard")
     hard = [
-        Arm(f"two, {m}, hard", "two_stream", m, 1.0, targets="hard") for m in ("bernoulli", "hierarchical", "decoding")
+        written("two, hierarchical, hard", masks="hierarchical", alpha=ALPHA),
+        written("two, hierarchical, hard, certain", masks="hierarchical", alpha=ALPHA, certainty=CERTAINTY),
+        written("two, decoding, hard", masks="decoding", alpha=ALPHA),
+        written("two, decoding, hard alpha 1", masks="decoding", alpha=1.0),
     ]
-    sure = Arm("two, decoding, hard, certain", "two_stream", "decoding", 1.0, targets="hard", certainty=CERTAINTY)
-    return (*found, *pulling, *weights, *hard, sure, Arm("two, decoding", "two_stream", "decoding"))
+    return (*found, *pulling, *weights, *hard, Arm("two, decoding", "two_stream", "decoding"))
 
 
 def needed(arm: Arm) -> tuple[Arm, Arm]:

@@ -41,19 +41,21 @@ class Spoken:
 
 
 def spoken(system: System, texts: Sequence[str], batch: int) -> Spoken:
-    """Say ``texts``, ``batch`` of them at a time."""
-    codes, cut, start = list[Codes](), 0, time.perf_counter()
-    for first in range(0, len(texts), batch):
-        rows = texts[first : first + batch]
+    """Say ``texts``, ``batch`` of about the same length at a time: the longest one keeps the others waiting."""
+    codes, cut, start = dict[int, Codes](), 0, time.perf_counter()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    for first in range(0, len(order), batch):
+        places = order[first : first + batch]
+        rows = [texts[i] for i in places]
         decoder, (text_NS, counts) = system.voice.decoder(system.manner, rows), system.voice.batch(rows)
         decoder.feed(text_NS, counts, ended=True)
         said: list[list[Codes]] = [[] for _ in rows]
         for chunk in rows_of(decoder):
             for row, codes_FQ in enumerate(chunk):
                 said[row].append(codes_FQ)
-        codes += [np.concatenate(chunks) for chunks in said]
+        codes |= zip(places, map(np.concatenate, said), strict=True)
         cut += sum(outcome is Outcome.LIMIT for outcome in decoder.outcomes)
-    return Spoken(codes, cut, time.perf_counter() - start)
+    return Spoken([codes[i] for i in range(len(texts))], cut, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
