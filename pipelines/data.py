@@ -313,11 +313,12 @@ class DataRun:
         return value | self._masks(folders, value["tokens"]["shards"])
 
     def check_teacher(self) -> None:
-        """A teacher that is not there is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""
+        """A teacher that is not there, or could not decide as asked, is refused before anything is done. Raises ``RecipeError`` and ``CheckpointError``."""
         if self.recipe.teach is not None:
             from pipelines.stages.s75_teacher import Bootstrap
-            from pipelines.stages.s80_teach import teacher_of
+            from pipelines.stages.s80_teach import require_policy, teacher_of
 
+            require_policy(self.recipe.teach)
             if Bootstrap.of(self.space) is None or self.recipe.teach.teacher is not None:
                 teacher_of(self.recipe.teach)
 

@@ -33,7 +33,7 @@ from training.course import identity, masks_of
 from training.errors import CheckpointError
 from training.loading import weights_hash
 from training.run import Job
-from training.teacher import context_of, start_of
+from training.teacher import context_of, require_policies, start_of
 
 ROUNDS = "distill.json"
 
@@ -156,7 +156,10 @@ def _hash(run: str) -> str:
 
 
 def _recorded_stage(recipe: TrainingRecipe) -> StageSettings:
-    """The stage that says how a round is taught. Raises ``RecipeError`` where none learns from records, or two would learn from different ones."""
+    """The stage that says how a round is taught.
+
+    Raises ``RecipeError`` where none learns from records, two would learn from different ones, or a policy is none that a teacher can follow.
+    """
     stages = [stage for stage in recipe.train.stages if stage.taught is not None]
     if not stages or not all(stage.taught.stored for stage in stages if stage.taught):
         raise RecipeError(
@@ -164,6 +167,7 @@ def _recorded_stage(recipe: TrainingRecipe) -> StageSettings:
         )
     if len({stage.masks for stage in stages}) > 1:
         raise RecipeError(f"{recipe.name}: a round is taught on one mask set, and its stages name several")
+    require_policies(recipe)
     return stages[0]
 
 

@@ -24,7 +24,7 @@ from training.pace import measured
 from training.start import Vectors, place_codes
 from training.talker import Talker
 from training.taught import Teaching
-from training.teacher import start_of, teacher_of
+from training.teacher import require_policies, start_of, teacher_of
 from training.trainer import Outcome, Trainer
 
 RECIPE = "recipe.yaml"
@@ -46,8 +46,9 @@ class Job:
 def check(job: Job) -> Prepared:
     """All refusals there can be, before any process is started; reads lengths for those that follow.
 
-    Raises ``DatasetError``, ``RowsError``, ``ShardError``, ``CheckpointError``.
+    Raises ``DatasetError``, ``RowsError``, ``ShardError``, ``CheckpointError``, ``RecipeError``.
     """
+    require_policies(job.recipe)
     dataset = Dataset.open(job.data)
     job.folder.mkdir(parents=True, exist_ok=True)
     prepared = prepare(job.recipe, dataset, job.folder, Share())
@@ -67,6 +68,7 @@ def train(
 
     ``vectors_QKZ`` are the points that the speech tokenizer's codes stand for, where it has some: codes begin there. Raises what :func:`check` does, and ``Diverged``.
     """
+    require_policies(job.recipe)
     recipe, dataset = job.recipe, Dataset.open(job.data)
     share = Share(ranks.rank, ranks.size, recipe.train.accumulate)
     job.folder.mkdir(parents=True, exist_ok=True)

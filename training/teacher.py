@@ -7,6 +7,7 @@ from safetensors.torch import load
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import sha256
+from manifests.recipe_file import RecipeError
 from manifests.settings.teach import STAGE
 from manifests.settings.train import DistillationSettings, StageSettings
 from manifests.training_recipe import TrainingRecipe
@@ -14,7 +15,7 @@ from training.checkpoint import find
 from training.course import vocabulary_of
 from training.errors import CheckpointError
 from training.loading import load_talker, require_same_tokens, weights_hash
-from training.policies import preset
+from training.policies import Policy, teaching_policy
 from training.talker import Talker
 from training.taught import HEAD, StoredCodes, StoredHidden, StoredTopK, Teaching
 from training.trajectory import Replayed, Teacher, Writer
@@ -39,13 +40,28 @@ def start_of(recipe: TrainingRecipe, dataset: Dataset) -> str | None:
     return str(path)
 
 
+def require_policies(recipe: TrainingRecipe) -> None:
+    """Raise ``RecipeError`` where a teacher is to decide by a policy that there is not, or that it cannot follow."""
+    for stage in recipe.train.stages:
+        if stage.taught is not None:
+            _policy(stage, stage.taught)
+
+
+def _policy(stage: StageSettings, taught: DistillationSettings) -> Policy:
+    try:
+        return teaching_policy(taught.policy)
+    except ValueError as error:
+        raise RecipeError(f"train.stages: distillation.policy of stage {stage.name}: {error}") from None
+
+
 def teacher_of(
     recipe: TrainingRecipe, stage: StageSettings, dataset: Dataset, device: torch.device | str = "cpu"
 ) -> Teaching | None:
     """Who teaches in a stage: a talker beside the student, or what the dataset's ``teach`` stage recorded; None where nobody does.
 
     Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, fills in blocks of another size, saw other things than the
-    student does, or is not the one whose trajectories were recorded; ``DatasetError`` where nothing was recorded.
+    student does, or is not the one whose trajectories were recorded; ``DatasetError`` where nothing was recorded; ``RecipeError`` for a policy
+    that a teacher cannot follow.
     """
     taught = stage.taught
     if taught is None:
@@ -56,7 +72,7 @@ def teacher_of(
     path = taught.teacher or start_of(recipe, dataset)
     assert path is not None, "the recipe has seen to that"
     talker = _talker(path, recipe, dataset, device)
-    teacher = Teacher(talker, preset(taught.policy), taught.iterations, taught.forced, context_of(stage))
+    teacher = Teacher(talker, _policy(stage, taught), taught.iterations, taught.forced, context_of(stage))
     return Writer(teacher) if taught.targets == "hard" else teacher
 
 
@@ -87,7 +103,9 @@ def _recorded(
             f"{path}: not the teacher whose trajectories were recorded ({own[:12]}, not {about['teacher'][:12]})"
         )
     talker = _talker(path, recipe, dataset, device)
-    return Replayed(Teacher(talker, preset(about["policy"]), about["iterations"], about["forced"], about["context"]))
+    return Replayed(
+        Teacher(talker, teaching_policy(about["policy"]), about["iterations"], about["forced"], about["context"])
+    )
 
 
 def context_of(stage: StageSettings) -> str:

@@ -27,8 +27,9 @@ class TeachSettings(Settings):
     masks: SetName = Field(default="hierarchical", description="mask set whose views are taught")
     views: int = Field(default=2, ge=1, le=65_536, description="the first so many views of the set")
     iterations: int = Field(default=4, ge=1, le=255)
-    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
-        default="even", description="what the teacher decides first"
+    policy: str = Field(
+        default="even",
+        description="what the teacher decides first: even, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
     )
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"

@@ -34,8 +34,9 @@ class DistillationSettings(Settings):
         description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its",
     )
     iterations: int = Field(default=4, ge=1, le=255)
-    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
-        default="even", description="what the teacher decides first"
+    policy: str = Field(
+        default="even",
+        description="what the teacher decides first: even, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
     )
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"

@@ -44,7 +44,7 @@ from training.distributed import device_of
 from training.errors import RowsError
 from training.loading import load_talker, require_same_tokens, weights_hash
 from training.losses import top_k
-from training.policies import preset
+from training.policies import teaching_policy
 from training.rows import Reader, Row, stored_masks
 from training.talker import Talker
 from training.trajectory import Teacher, Trace
@@ -71,6 +71,14 @@ class TeachJob:
 
     def open(self) -> TeachWorker:
         return TeachWorker(self)
+
+
+def require_policy(settings: TeachSettings) -> None:
+    """Raise ``RecipeError`` for a policy that there is not, or that a teacher cannot follow."""
+    try:
+        teaching_policy(settings.policy)
+    except ValueError as error:
+        raise RecipeError(f"teach.policy: {error}") from None
 
 
 def teacher_of(settings: TeachSettings) -> Checkpoint:
@@ -139,7 +147,7 @@ class TeachWorker:
         s = self.job.settings
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        return Teacher(_loaded(s, self.device), preset(s.policy), s.iterations, s.forced, s.context)
+        return Teacher(_loaded(s, self.device), teaching_policy(s.policy), s.iterations, s.forced, s.context)
 
     @cached_property
     def dataset(self) -> Dataset:

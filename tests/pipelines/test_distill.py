@@ -388,6 +388,10 @@ def test_a_round_with_other_weights_than_its_record_is_refused(out: Path, tmp_pa
         ([{"name": "only", "masks": "hard", "steps": 1}], "taught ahead"),
         ([{**ISD, "distillation": {"stored": False}}], "taught ahead"),
         ([ISD, {**ISD, "name": "more", "masks": "soft"}], "stages name several"),
+        (
+            [{**ISD, "distillation": {"stored": True, "policy": "random"}}],
+            "of stage isd: policy 'random' needs random numbers",
+        ),
     ],
 )
 def test_a_recipe_that_learns_from_no_one_record_is_refused(

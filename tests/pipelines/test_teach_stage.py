@@ -45,7 +45,7 @@ from training.errors import CheckpointError, RowsError
 from training.loading import load_talker
 from training.losses import top_k
 from training.objective import loss_of
-from training.policies import preset
+from training.policies import policy_of, preset
 from training.run import Job, train
 from training.taught import HEAD, StoredCodes
 from training.teacher import teacher_of
@@ -139,6 +139,27 @@ def test_every_masked_cell_is_decided_once_in_the_teachers_order(taught: dict[st
         assert trace.hidden_NCLQD is not None
         hidden_MD = trace.hidden_NCLQD[0][torch.from_numpy(arrays["step"] > 0)].detach()
         np.testing.assert_allclose(arrays["hidden"], hidden_MD.numpy(), atol=0.01)
+
+
+def test_a_teacher_decides_by_any_policy_that_looks_at_the_model_alone(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    out, policy = Path(shutil.copytree(taught["states"], tmp_path / "out")), "neg_entropy+cosine+min_gap:2"
+    make(out, plain[1], {"teacher": str(teacher), "store": "states", "policy": policy})
+    data = Dataset.open(str(out))
+    assert data.description["teach"]["policy"] == policy
+    stage, own = prepare(training(), data, None, Share()).course.stages[0], load_talker(teacher)[0]
+    ways = {name: Teacher(own, policy_of(name), 3) for name in ("even", policy)}
+    same = dict.fromkeys(ways, True)
+    for i, sample in enumerate(data.side("teach")):
+        x = stage.batch([i])
+        for name, way in ways.items():
+            step_VLQ = way.trace(x.noised, x.text_NS, x.states_N).step_NCLQ[0].numpy()
+            same[name] &= np.array_equal(sample.arrays["step"], step_VLQ)
+    assert same == {"even": False, policy: True}
+    live, stored = (training(teacher, policy=policy, iterations=3, **more) for more in ({}, {"stored": True}))
+    expected, found = gradient(out, live), gradient(out, stored)
+    assert float((found - expected).norm() / expected.norm()) < 1e-6
 
 
 def test_top_k_keeps_the_likeliest_classes(taught: dict[str, Path]) -> None:
@@ -323,6 +344,9 @@ def test_nobody_cannot_teach_and_nothing_is_touched(plain: tuple[Path, Path], tm
         make(*plain, teach={})
     with pytest.raises(CheckpointError, match="no checkpoint"):
         make(*plain, teach={"teacher": str(tmp_path)})
+    for policy, said in {"pmi+cosine": "needs a prior, and a teacher has none", "evne": "there are cosine"}.items():
+        with pytest.raises(RecipeError, match=rf"teach\.policy: .*{said}"):
+            make(*plain, teach={"teacher": str(tmp_path), "policy": policy})
     assert (plain[0] / "run.json").read_bytes() == before
 
 

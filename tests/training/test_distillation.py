@@ -303,6 +303,9 @@ def test_a_teacher_that_is_not_there_or_does_not_fit_is_refused_before_training(
 ) -> None:
     with pytest.raises(CheckpointError, match="no/such: no checkpoint"):
         check(Job(recipe(stage(distillation={"teacher": "no/such"})), root, str(tmp_path / "a")))
+    with pytest.raises(RecipeError, match=r"distillation\.policy of stage isd: policy 'pmi' needs a prior"):
+        check(Job(recipe(stage(distillation={"teacher": first, "policy": "pmi"})), root, str(tmp_path / "c")))
+    assert not (tmp_path / "c").exists()
     wider = write_dataset(tmp_path / "data", utterances(24), vocab=12)
     with pytest.raises(CheckpointError, match="trained on another speech tokenizer"):
         check(Job(recipe(stage(distillation={"teacher": first})), wider, str(tmp_path / "b")))

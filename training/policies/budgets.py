@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from training.policies.ranks import rank, rank_first
 from training.policies.stats import Stats
 
 UNITS = 2**20  # a schedule's share of the rest, in whole numbers: the same count on every device
+MOST = 1e6  # of a parameter without a bound of its own: more makes no difference
 ROUNDING = 1e-3  # of a unit: more than the error of a float, less than any share that is meant
 
 
@@ -55,6 +56,18 @@ class Allotment(NamedTuple):
 
 class Budget(Protocol):
     def __call__(self, view: View) -> Allotment: ...
+
+
+def require_probability(tau: float) -> None:
+    """Raise ValueError where nothing could be compared with ``tau``."""
+    if not 0 < tau <= 1:
+        raise ValueError(f"tau is a probability above 0, not {tau:g}")
+
+
+def require_within(name: str, value: float, most: float) -> None:
+    """Raise ValueError for a parameter below 0 or above ``most``."""
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} lies between 0 and {most:g}, not at {value:g}")
 
 
 def by_test(view: View, passed_NM: Tensor) -> Allotment:
@@ -107,6 +120,9 @@ class Threshold:
 
     tau: float = 0.9
 
+    def __post_init__(self) -> None:
+        require_probability(self.tau)
+
     def __call__(self, view: View) -> Allotment:
         return by_test(view, view.stats.chosen_NM > math.log(self.tau))
 
@@ -117,6 +133,10 @@ class DecayingThreshold:
 
     tau: float = 0.9
     decay: float = 0.3
+
+    def __post_init__(self) -> None:
+        require_probability(self.tau)
+        require_within("decay", self.decay, 1)
 
     def __call__(self, view: View) -> Allotment:
         masked_N1 = view.left_N1 / view.masked_NM.shape[1]
@@ -129,6 +149,9 @@ class EntropyBound:
     """The longest run of the ranking whose entropies, less the largest of them, sum to at most ``bound`` nats (EB-sampler)."""
 
     bound: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_within("bound", self.bound, MOST)
 
     def __call__(self, view: View) -> Allotment:
         m = view.masked_NM.shape[1]
@@ -150,6 +173,9 @@ class Quantile:
 
     alpha: float = 0.5
 
+    def __post_init__(self) -> None:
+        require_within("alpha", self.alpha, MOST)
+
     def __call__(self, view: View) -> Allotment:
         level = max(0.0, 1 - self.alpha * view.step / view.steps)
         part = math.ceil((1 - level) * UNITS - ROUNDING)
@@ -165,6 +191,9 @@ class ConfidentPrefix:
     """Masked cells from the left for as long as the chosen class has a probability above ``tau`` (SDLM)."""
 
     tau: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_probability(self.tau)
 
     def __call__(self, view: View) -> Allotment:
         doubtful_NM = view.masked_NM & ~(view.stats.chosen_NM > math.log(self.tau))
@@ -191,11 +220,18 @@ class All:
         return Allotment(view.rank_NM, view.left_N1, view.left_N1)
 
 
+def _shifted(tau: float = 0.5) -> Schedule:
+    if not 0 < tau <= MOST:
+        raise ValueError(f"tau lies above 0, {MOST:g} at most, not at {tau:g}")
+    return Schedule(partial(shifted, tau=tau))
+
+
 BUDGETS: dict[str, Callable[..., Budget]] = {
-    "even_ceil": Schedule,
+    "even_ceil": lambda: Schedule(even),
     "cosine": lambda: Schedule(cosine),
-    "shifted": lambda: Schedule(shifted),
+    "shifted": _shifted,
     "threshold": Threshold,
+    "threshold_even": lambda tau=0.95: AtLeast(Threshold(tau), Schedule()),
     "decaying_threshold": DecayingThreshold,
     "entropy_bound": EntropyBound,
     "quantile": lambda alpha=0.5: AtLeast(Quantile(alpha), Schedule(shifted)),

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from training.policies.budgets import Allotment, View
+from training.policies.budgets import MOST, Allotment, View, require_within
 from training.policies.ranks import rank_first
 
 
@@ -69,6 +69,9 @@ class MinGap:
     """
 
     reach: float = 4.0
+
+    def __post_init__(self) -> None:
+        require_within("reach", self.reach, MOST)
 
     def gap_N1(self, view: View) -> Tensor:
         """Least distance between two frames of a step."""

@@ -81,3 +81,5 @@ SCORES: dict[str, Score] = {
     "random": random,
     "left_to_right": left_to_right,
 }
+
+NEEDS: dict[Score, str] = {pmi: "a prior", random: "random numbers"}  # beside what the model says
