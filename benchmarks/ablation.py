@@ -92,18 +92,18 @@ class Desk:
         """A next-frame (``ar``) or multi-token (``mtp``) talker by its recipe, judged beside one that is there already."""
         run = self.out / kind
         self.by_recipe(f"demo-{kind}", run, 1)
-        self.judge(run)
+        self.judge(run, in_blocks=False)
 
     def by_recipe(self, recipe: str, run: Path, processes: int) -> None:
         said = run.parent / f"{run.name}.txt"
         self.call(said, "train", recipe, self.data, "-o", str(run), "--processes", str(processes))
 
-    def judge(self, run: Path) -> None:
+    def judge(self, run: Path, in_blocks: bool = True) -> None:
         if is_judged(run):
             return
         self._lend_ears(run)
-        steps = ",".join(map(str, self.judged))
-        wanted = ["--sentences", str(self.sentences), "--steps", steps, "--open", "0", "--timed", "10"]
+        steps = ["--steps", ",".join(map(str, self.judged))] if in_blocks else []
+        wanted = ["--sentences", str(self.sentences), *steps, "--open", "0", "--timed", "10"]
         self.call(run.parent / f"{run.name}.txt", "eval", str(run), "--data", self.data, "--workers", "0", *wanted)
 
     def _lend_ears(self, run: Path) -> None:

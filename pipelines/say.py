@@ -5,21 +5,24 @@ from __future__ import annotations
 import torch
 from rich.console import Console
 
+from pipelines.voice.device import device_of
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.files import check, opened
+from pipelines.voice.manner import Manner
 from pipelines.voice.saying import Said, Times, say, warm_up
-from pipelines.voice.voice import Manner, Voice
+from pipelines.voice.voice import Voice
 
 
 def say_into(
-    run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1, precision: str = "fp32"
+    run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1, precision: str = "fp32",
+    device: str | None = None,
 ) -> Said:  # fmt: skip
     """Say ``text`` into ``out`` and tell how long it took. Raises ``SpeakError``, ``CheckpointError``, ``TokenizerError``."""
     if not text.strip():
         raise SpeakError("the text is empty: nothing to say")
     check(out)
     torch.set_num_threads(threads)
-    voice = Voice.load(run, precision=precision)
+    voice = Voice.load(run, device_of(device), precision)
     voice.decoder(manner, [text])  # refusals come before a file is begun
     voice.ids(text)
     if stream:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import PrecisionOpt, console
+from pipelines.commands.options import WRITTEN, DeviceOpt, PrecisionOpt, TopPOpt, console
 
 
 def evaluate(
@@ -15,8 +15,21 @@ def evaluate(
     ar: Annotated[str | None, typer.Option("--ar", help="Run of an autoregressive talker to compare with.")] = None,
     mtp: Annotated[str | None, typer.Option("--mtp", help="Run of a multi-token talker to compare with.")] = None,
     sentences: Annotated[int, typer.Option(min=1, help="Held-out sentences.")] = 300,
-    steps: Annotated[str, typer.Option(help="Denoising steps of a block, with commas.")] = "1,2,4,8,16",
-    policies: Annotated[str, typer.Option(help="Orders in which a block is revealed, with commas.")] = "even",
+    steps: Annotated[
+        str | None, typer.Option(help="Denoising steps of a block, with commas; empty: 1,2,4,8,16.")
+    ] = None,
+    policies: Annotated[
+        str | None,
+        typer.Option(help=f"Orders in which a block is revealed, with commas; empty: even. There are {WRITTEN}."),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Guesses that mtp keeps, with commas; empty: unverified,confident,verified. confident:0.8 is of a probability."
+        ),
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest codes.")] = 0.0,
+    top_p: TopPOpt = 1.0,
     open_vocabulary: Annotated[
         int | None,
         typer.Option("--open", min=0, help="Sentences heard without a grammar, ten times the work; empty: all."),
@@ -28,37 +41,47 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of draws, where anything is drawn.")] = 0,
     precision: PrecisionOpt = "fp32",
+    device: DeviceOpt = None,
 ) -> None:
     """Judge a talker on held-out sentences: word errors, speed, entropy, by steps and against baselines.
 
     Writes RUN/eval: index.html to look at and hear, eval.json with all figures and what was heard, eval.png. What was heard once is kept.
 
     Examples:  speechmill eval runs/demo --ar runs/demo-ar --mtp runs/demo-mtp
-               speechmill eval runs/demo --steps 4,16 --policies even,pmi --open 0
+               speechmill eval runs/demo --steps 4,16 --policies even,pmi+quantile:0.3 --open 0
     """
     from pipelines.evaluation.evaluate import Asked
     from pipelines.evaluation.evaluate import evaluate as judge
     from pipelines.evaluation.table import show
 
     others = tuple((kind, other) for kind, other in (("ar", ar), ("mtp", mtp)) if other is not None)
-    counts, orders = _numbers("--steps", steps), _words(policies)
+    counts, orders = None if steps is None else _numbers("--steps", steps), _words("--policies", policies)
     asked = Asked(
-        run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed, precision
-    )
+        run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed, precision,
+        accept=_words("--accept", accept), temperature=temperature, top_p=top_p, device=device,
+    )  # fmt: skip
     show(judge(asked, console()), Console(highlight=False))
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+def _words(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Words with commas between them; None where the option is not given. Raises ``SpeakError`` where it says nothing."""
+    from pipelines.voice.errors import SpeakError
+
+    if text is None:
+        return None
+    words = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not words:
+        raise SpeakError(f"{option} names nothing: write one or more with commas, or leave it out")
+    return words
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     """Whole numbers above 0, with commas between them. Raises ``SpeakError``."""
     from pipelines.voice.errors import SpeakError
 
-    parts = _words(text)
-    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+    parts = _words(option, text) or ()
+    if not all(part.isdecimal() and int(part) for part in parts):
         raise SpeakError(f"{option} {text}: write whole numbers from 1 with commas, as in 1,4,16")
     return tuple(int(part) for part in parts)

@@ -30,6 +30,17 @@ JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for scripts in
 PrecisionOpt = Annotated[
     str, typer.Option(help="Numbers of talkers: fp32, or bf16: faster where the processor has it.")
 ]
+DeviceOpt = Annotated[
+    str | None, typer.Option(help="Where talkers run: cpu, cuda, cuda:1; empty: a GPU where there is one.")
+]
+TopPOpt = Annotated[
+    float, typer.Option("--top-p", help="Draw among the likeliest codes that hold so much of the mass.")
+]
+
+PRESETS = (  # training/policies knows them too, but loads torch
+    "cosine, decaying, dilated, entropy, even, gap, gap_threshold, left_to_right, margin, pmi, prefix, quantile, random, threshold, threshold_even"
+)
+WRITTEN = f"{PRESETS}; or scores, budgets and filters joined by +, as in pmi+threshold:0.8+min_gap:2 (docs/talker.md)"
 
 
 def console() -> Console:

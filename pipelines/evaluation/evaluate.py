@@ -30,9 +30,11 @@ from pipelines.evaluation.page import write_page
 from pipelines.evaluation.plot import draw
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sentences import Sentence, held_out, is_demo
-from pipelines.evaluation.systems import System, systems
+from pipelines.evaluation.systems import System, Ways, systems
 from pipelines.subject import Subject, Unreachable
+from pipelines.voice.device import device_of
 from pipelines.voice.errors import SpeakError
+from pipelines.voice.manner import Manner
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
 
@@ -46,6 +48,7 @@ class Asked:
     """What is to be evaluated.
 
     others    baselines, by the decoder wanted of them: ("ar", run)
+    steps     of block decoding; None: as usual. So are policies, and accept of multi-token decoding
     data      the dataset; empty: where the run was trained
     heard     sentences that are heard without a grammar; None: all
     timed     sentences that are said alone and timed
@@ -56,8 +59,8 @@ class Asked:
     others: tuple[tuple[str, str], ...] = ()
     data: str = ""
     sentences: int = 300
-    steps: tuple[int, ...] = (1, 2, 4, 8, 16)
-    policies: tuple[str, ...] = ("even",)
+    steps: tuple[int, ...] | None = None
+    policies: tuple[str, ...] | None = None
     heard: int | None = None
     timed: int = 40
     batch: int = 32
@@ -65,6 +68,15 @@ class Asked:
     workers: int | None = None
     seed: int = 0
     precision: str = "fp32"
+    accept: tuple[str, ...] | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    device: str | None = None
+
+    @property
+    def ways(self) -> Ways:
+        like = Manner(temperature=self.temperature, seed=self.seed, top_p=self.top_p)
+        return Ways(self.steps, self.policies, self.accept, like)
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Evaluation:
     @classmethod
     def open(cls, asked: Asked, console: Console) -> Evaluation:
         """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_of(asked.device)
         voice = Voice.load(asked.run, device, asked.precision)
         dataset = _dataset(asked, voice)
         sentences = held_out(dataset, asked.sentences)
@@ -95,7 +107,7 @@ class Evaluation:
         limit = _limit(sentences, voice)
         rows = [
             replace(system, manner=replace(system.manner, max_seconds=limit))
-            for system in systems(voice, others, asked.steps, asked.policies, asked.seed)
+            for system in systems(voice, others, asked.ways)
         ]
         for system in rows:
             system.voice.decoder(system.manner, [sentences[0].text])  # refused now, not after the first rows
@@ -147,7 +159,7 @@ class Evaluation:
                 "batched_tokens_per_second": said.frames / said.seconds if said.seconds else 0.0,
             },
             "run": str(system.voice.run), "step": system.voice.facts["step"], "parameters": system.voice.talker.parameters_count,
-            "decoder": {"steps": system.manner.steps if system.kind == "block" else None, "policy": system.manner.policy},
+            "decoder": {name: getattr(system.manner, name) for name in ("steps", "policy", "accept", "temperature", "top_p")},
         }  # fmt: skip
         return Row(system.name, system.kind, self.sentences, [self.sound(c) for c in said.codes], figures)
 
@@ -194,6 +206,7 @@ class Evaluation:
         return {
             "run": asked.run, "dataset": self.dataset.description["name"], "sentences": len(self.sentences),
             "recorded": len(self.recorded), "block": self.voice.block, "timed": asked.timed, "threads": asked.threads, "seed": asked.seed,
+            "temperature": asked.temperature, "top_p": asked.top_p,
             "notes": self.notes,
             "frame_rate": self.voice.parts.speech.spec.frame_rate,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",

@@ -104,9 +104,10 @@ def groups(value: Figures) -> list[tuple[str, list[int], list[list[str]]]]:
 def heading(value: Figures) -> str:
     """What was measured, on what, in a line."""
     about = value["about"]
+    drawn = f", codes drawn at temperature {about['temperature']:g}" if about.get("temperature") else ""
     return (
         f"{about['run']} on {about['sentences']} held-out sentences of {about['dataset']} ({about['recorded']} of them recorded); "
-        f"{about['device']}, {about['threads']} thread{'s' if about['threads'] > 1 else ''}, {about['dtype']}"
+        f"{about['device']}, {about['threads']} thread{'s' if about['threads'] > 1 else ''}, {about['dtype']}{drawn}"
     )
 
 

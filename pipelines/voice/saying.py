@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.voice.files import Sink
-from pipelines.voice.voice import Manner, Voice, blocks_of
+from pipelines.voice.manner import Manner
+from pipelines.voice.voice import Voice, blocks_of
 from tokenization.adapter import Codes
 from tokenization.streaming import open_stream
 from training.decoding.protocol import Outcome

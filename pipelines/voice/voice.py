@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +18,19 @@ import torch
 from torch import Tensor
 
 from pipelines.voice.errors import SpeakError
+from pipelines.voice.manner import STEPS, Manner
 from pipelines.voice.parts import Parts, read_parts, run_of
-from training.decoding.acceptance import ACCEPTANCES
+from training.decoding.acceptance import acceptance_of
 from training.decoding.body import Body
 from training.decoding.protocol import Decoder
 from training.decoding.registry import open_decoder
 from training.errors import CheckpointError
 from training.loading import load_talker
-from training.policies import PRESETS, Policy, frequencies
+from training.policies import frequencies, policy_of
 from training.rows import TEXT_EOS
 from training.talker import Talker
 
 Ids = npt.NDArray[np.int64]
-
-MAX_SECONDS = 30.0  # what a talker that does not come to an end is cut at
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 KINDS = {"block": "block", "ar": "autoregressive", "mtp": "multi_token"}
@@ -41,23 +40,6 @@ TEACHES = {
     "autoregressive": ("ar",),
     "anchored": ("mtp", "ar"),
 }
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How codes are decided.
-
-    decoder   ``block``, ``ar`` or ``mtp``; None: what the run was trained for
-    steps     of each block, in block decoding
-    policy    block: the order in which a block is revealed; mtp: which guesses are kept; None: the usual one
-    """
-
-    decoder: str | None = None
-    steps: int = 4
-    policy: str | None = None
-    temperature: float = 0.0
-    seed: int = 0
-    max_seconds: float = MAX_SECONDS
 
 
 @dataclass(frozen=True)
@@ -134,10 +116,9 @@ class Voice:
             raise SpeakError(f"no decoder {kind!r}; there are {', '.join(KINDS)}")
         if kind not in self.kinds:
             raise SpeakError(f"{self.run}: trained for the decoder {' or '.join(self.kinds)}, not {kind}")
-        if not (self.frames(manner) >= 1 and 0 <= manner.temperature < math.inf):
-            raise SpeakError(
-                f"at most {manner.max_seconds} seconds at temperature {manner.temperature}: nothing can be said so"
-            )
+        manner.require_fit(kind)
+        if not self.frames(manner) >= 1:
+            raise SpeakError(f"at most {manner.max_seconds} seconds: nothing can be said so")
         settings = {
             "seed": manner.seed,
             "utterances": texts,
@@ -156,33 +137,32 @@ class Voice:
         return prior_QC[0] if len(prior_QC) == 1 else prior_QC.repeat(self.block, 1)
 
 
-Known = Mapping[str, Any]
+T = TypeVar("T")
 
 
-def _chosen(known: Known, name: str | None, usual: str, decoder: str) -> Any:
-    """The policy of a name. Raises :class:`SpeakError` where there is none."""
-    if (name or usual) not in known:
-        raise SpeakError(f"no policy {name!r} of the decoder {decoder}; there are {', '.join(sorted(known))}")
-    return known[name or usual]
+def _said(make: Callable[[str], T], text: str) -> T:
+    """What ``make`` makes of an option. Raises :class:`SpeakError` where it knows no such thing."""
+    try:
+        return make(text)
+    except ValueError as error:
+        raise SpeakError(str(error)) from None
 
 
 def _block(voice: Voice, manner: Manner) -> dict[str, Any]:
-    policy: Policy = _chosen(PRESETS, manner.policy, "even", "block")
-    if manner.steps < 1:
-        raise SpeakError(f"a block takes at least one step, not {manner.steps}")
-    return {"policy": replace(policy, temperature=manner.temperature), "steps": manner.steps, "prior": voice.prior}
+    policy = _said(policy_of, manner.policy or "even")
+    drawn = replace(policy, temperature=manner.temperature, top_p=manner.top_p, tempered=manner.tempered)
+    return {"policy": drawn, "steps": manner.steps or STEPS, "prior": voice.prior}
 
 
 def _frame_by_frame(voice: Voice, manner: Manner) -> dict[str, Any]:
     """On a processor, speech is looked at for its end after each frame; a GPU would have to wait for that."""
-    if manner.policy is not None:
-        raise SpeakError(f"the decoder ar knows no policy, not {manner.policy!r} either")
     on_cpu = voice.talker.place.weight.device.type == "cpu"
-    return {"temperature": manner.temperature, "chunk": 1 if on_cpu else None}
+    return {"temperature": manner.temperature, "top_p": manner.top_p, "chunk": 1 if on_cpu else None}
 
 
 def _guesses(voice: Voice, manner: Manner) -> dict[str, Any]:
-    return {"temperature": manner.temperature, "accept": _chosen(ACCEPTANCES, manner.policy, "unverified", "mtp")()}
+    accept = _said(acceptance_of, manner.accept or "unverified")
+    return {"temperature": manner.temperature, "top_p": manner.top_p, "accept": accept}
 
 
 SETTINGS: dict[str, Callable[[Voice, Manner], dict[str, Any]]] = {

@@ -13,7 +13,8 @@ from torch import Tensor
 from pipelines.evaluation.certainty import _spoken, predictive_entropy
 from pipelines.evaluation.speaking import spoken
 from pipelines.evaluation.systems import System
-from pipelines.voice.voice import Manner, Voice
+from pipelines.voice.manner import Manner
+from pipelines.voice.voice import Voice
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
 from training.decoding.protocol import Outcome, stream
 from training.policies import Policy, Stats

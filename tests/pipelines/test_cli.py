@@ -13,6 +13,7 @@ from manifests.recipe import shipped as data_recipes
 from manifests.training_recipe import shipped as training_recipes
 from pipelines import cli
 from tests.small_corpus import overrides, write_corpus
+from training.policies import PRESETS, policy_of
 
 COMMANDS = {
     "data",
@@ -44,6 +45,14 @@ def test_the_help_names_every_recipe_that_is_shipped() -> None:
     for name, recipes in known.items():
         said = " ".join(CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "400"}).stdout.split())
         assert ", ".join(recipes) in said
+
+
+@pytest.mark.parametrize("name", ["say", "eval"])
+def test_the_help_names_every_policy_and_shows_how_to_write_one(name: str) -> None:
+    said = " ".join(CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "1000"}).stdout.split())
+    assert ", ".join(sorted(PRESETS)) in said
+    policy_of("pmi+threshold:0.8+min_gap:2")
+    assert "pmi+threshold:0.8+min_gap:2" in said
 
 
 def test_the_commands_are_these_and_each_has_help() -> None:

@@ -24,7 +24,7 @@ from pipelines.reporting import make_report
 from pipelines.say import say_into
 from pipelines.subject import Subject
 from pipelines.verify.verify import verify
-from pipelines.voice.voice import Manner
+from pipelines.voice.manner import Manner
 from tests.faults import command
 from tests.pipelines.tiny_run import make_run
 from tests.small_corpus import fingerprints, write_corpus

@@ -25,7 +25,7 @@ from pipelines.evaluation.page import examples
 from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sentences import Sentence, held_out
 from pipelines.evaluation.speaking import spoken
-from pipelines.evaluation.systems import systems
+from pipelines.evaluation.systems import Ways, systems
 from pipelines.evaluation.table import COLUMNS, cells, show
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.voice import Voice
@@ -84,7 +84,8 @@ def once(runs: dict[str, Path]) -> dict[str, object]:
 def test_there_is_a_row_for_every_system_and_ceilings_for_all(once: dict, runs: dict[str, Path]) -> None:
     names = [row["name"] for row in once["rows"]]
     steps = ["1 step, even", "2 steps, even", "1 step, pmi", "2 steps, pmi"]
-    assert names == ["recordings", "codec", "AR", "MTP, unverified", "MTP, verified", *steps]
+    guessed = ["MTP, unverified", "MTP, confident", "MTP, verified"]
+    assert names == ["recordings", "codec", "AR", *guessed, *steps]
     assert once == orjson.loads((runs["block"] / "eval" / "eval.json").read_bytes())
 
 
@@ -114,9 +115,9 @@ def test_figures_mean_what_they_say(once: dict, data: str) -> None:
 def test_verified_guesses_say_what_their_own_next_frame_says(runs: dict[str, Path]) -> None:
     """The baseline is what it claims to be: the same codes as autoregressive decoding of the same talker."""
     voice = Voice.load(runs["mtp"])
-    _, verified = systems(voice, (), (1,), ("even",), 0)
+    (verified,) = systems(voice, (), Ways(accept=("verified",)))
     texts = ["speaker 3 says line 1", "speaker 3 says line 3"]
-    alone = [voice.decoder(module.replace(verified.manner, decoder="ar", policy=None), [text]) for text in texts]
+    alone = [voice.decoder(module.replace(verified.manner, decoder="ar", accept=None), [text]) for text in texts]
     for decoder, text, codes_FQ in zip(alone, texts, spoken(verified, texts, 2).codes, strict=True):
         text_NS, counts = voice.batch([text])
         decoder.feed(text_NS, counts, ended=True)
@@ -126,7 +127,7 @@ def test_verified_guesses_say_what_their_own_next_frame_says(runs: dict[str, Pat
 def test_batches_say_what_each_sentence_says_alone(runs: dict[str, Path]) -> None:
     texts = [f"speaker {i} says line " + " ".join("12345"[: 5 - 2 * i % 5]) for i in range(5)]
     assert sorted(texts, key=len) != texts, "batches are of about the same length, and so in another order"
-    for system in systems(Voice.load(runs["block"]), (), (2,), ("even",), 0):
+    for system in systems(Voice.load(runs["block"]), (), Ways((2,))):
         together, alone = (spoken(system, texts, batch).codes for batch in (4, 1))
         assert all(map(np.array_equal, together, alone))
 
@@ -192,6 +193,12 @@ def test_the_demos_grammar_has_more_and_none_is_of_training() -> None:
         (["--steps", "1,x"], "--steps 1,x: write whole numbers"),
         (["--steps", "0"], "--steps 0: write whole numbers"),
         (["--policies", "best"], "no policy 'best'"),
+        (["--policies", "even,pmi+best"], "policy 'pmi+best': no part 'best'; there are scores"),
+        (["--policies", ","], "--policies names nothing"),
+        (["--accept", "verified"], "--accept is of the decoder mtp, and block is what decodes here"),
+        (["--top-p", "0.9"], "--top-p is for codes that are drawn: give a --temperature above 0"),
+        (["--top-p", "0", "--temperature", "1"], "--top-p 0.0: give a share of the mass, above 0 and at most 1"),
+        (["--device", "cuda:99"], "--device cuda:99: not on this machine; there are cpu"),
         (["--data", "nowhere"], "--data says where the dataset lies"),
         (["--ar", "nowhere"], "nowhere: no such run"),
     ],
@@ -209,6 +216,54 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
     assert code == cli.USAGE
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("ar", "--steps=1"), ("mtp", "--policies=even"), ("ar", "--accept=verified"), ("mtp", "--steps=2")],
+)
+def test_options_that_no_run_goes_by_are_refused(
+    kind: str, option: str, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, error = refused(monkeypatch, capsys, "eval", str(runs[kind]), "--sentences", "4", option)
+    assert (code, error.count("\n")) == (cli.USAGE, 1)
+    assert f"{option.partition('=')[0]} is of the decoder" in error
+    assert f"and {kind} is what decodes here: leave it out" in error
+    assert not (runs[kind] / "eval").exists()
+
+
+def test_rows_are_as_usual_where_nothing_is_asked_for(runs: dict[str, Path]) -> None:
+    voices = {kind: Voice.load(run) for kind, run in runs.items()}
+    others = [(kind, voices[kind]) for kind in ("ar", "mtp")]
+    usual = ["AR", "MTP, unverified", "MTP, confident", "MTP, verified"]
+    assert [s.name for s in systems(voices["mtp"], (), Ways())] == usual[1:]
+    assert [s.name for s in systems(voices["block"], others, Ways())] == [
+        *usual,
+        "1 step",
+        *(f"{n} steps" for n in (2, 4, 8, 16)),
+    ]
+    asked_of_others = Ways((4,), ("pmi+min_gap:2",), ("confident:0.6", "verified"))
+    names = [s.name for s in systems(voices["block"], others, asked_of_others)]
+    assert names == ["AR", "MTP, confident:0.6", "MTP, verified", "4 steps"]
+
+
+def test_codes_are_drawn_at_the_temperature_and_seed_that_are_asked_for(runs: dict[str, Path]) -> None:
+    """Every kind of row: the same seed says the same, another something else; at 0 the seed does nothing."""
+
+    def said(temperature: float, seed: int) -> dict[str, list[str]]:
+        asked_for = asked(
+            runs, steps=(2,), temperature=temperature, top_p=0.95 if temperature else 1.0, seed=seed, heard=0
+        )
+        found = module.Evaluation.open(asked_for, QUIET).rows()
+        return {row.name: [sound.name for sound in row.sounds] for row in found}
+
+    drawn, again, other = said(1.0, 0), said(1.0, 0), said(1.0, 1)
+    cold, still = said(0.0, 0), said(0.0, 1)
+    assert drawn == again
+    assert cold == still
+    for name in ("AR", "MTP, unverified", "MTP, confident", "MTP, verified", "2 steps"):
+        assert drawn[name] != other[name]
+        assert drawn[name] != cold[name]
 
 
 def test_a_baseline_of_another_kind_or_vocabulary_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:

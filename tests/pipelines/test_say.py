@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,14 +20,18 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from pipelines import cli
 from pipelines.say import say_into
+from pipelines.voice.device import device_of
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.files import RawPipe, WavFile, pcm
+from pipelines.voice.manner import STEPS, Manner
 from pipelines.voice.parts import read_parts, save_parts
 from pipelines.voice.saying import say
-from pipelines.voice.voice import Manner, Voice, blocks_of
+from pipelines.voice.voice import Voice, blocks_of
 from tests.pipelines.test_cli import refused
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
+from training.decoding.acceptance import acceptance_of
 from training.noise.grid import Grid
+from training.policies import policy_of
 
 TEXT, HOP = "speaker 3 says line 2", 640
 QUIET = Console(quiet=True)
@@ -110,6 +116,61 @@ def test_the_same_seed_says_the_same_and_another_something_else(runs: dict[str, 
     one, same, other = (say(voice, m, TEXT, Memory(), stream=False).codes_FQ for m in manner)
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def drawn(voice: Voice, **more: Any) -> list[bytes]:
+    """What is said at temperature 1 with a few seeds."""
+    manners = [Manner(temperature=1.0, seed=seed, max_seconds=1.0, **more) for seed in range(4)]
+    return [say(voice, manner, TEXT, Memory(), stream=False).codes_FQ.tobytes() for manner in manners]
+
+
+@pytest.mark.parametrize("kind", ["block", "ar", "mtp"])
+def test_of_next_to_no_mass_the_likeliest_code_is_left(kind: str, runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs[kind])
+    cold = say(voice, Manner(max_seconds=1.0), TEXT, Memory(), stream=False).codes_FQ.tobytes()
+    assert set(drawn(voice, top_p=1e-6)) == {cold}
+    assert len({*drawn(voice), *drawn(voice, top_p=0.7)}) > 4, "draws, and other ones of less mass"
+
+
+def test_policies_judge_before_temperature_unless_asked(runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs["block"])
+    sure = Manner(policy="threshold:0.9", temperature=0.05, max_seconds=1.0)
+    before, after = (
+        say(voice, replace(sure, tempered=t), TEXT, Memory(), stream=False).forwards for t in (False, True)
+    )
+    assert after < before, "codes that are all but certain once they are drawn so cold take fewer passes"
+    policy = voice.decoder(Manner(temperature=0.5, top_p=0.9, tempered=True), [TEXT]).policy  # type: ignore[attr-defined]
+    assert (policy.temperature, policy.top_p, policy.tempered) == (0.5, 0.9, True)
+
+
+def test_a_policy_that_is_written_out_is_what_decodes(runs: dict[str, Path]) -> None:
+    voice = Voice.load(runs["block"])
+    decoder = voice.decoder(Manner(policy="pmi+threshold:0.8+min_gap:2"), [TEXT])
+    assert decoder.policy == policy_of("pmi+threshold:0.8+min_gap:2")  # type: ignore[attr-defined]
+    assert decoder.steps == STEPS  # type: ignore[attr-defined]
+    assert len(say(voice, Manner(policy="min_gap:2+pmi"), TEXT, Memory(), stream=False).codes_FQ)
+
+
+def test_a_threshold_says_how_sure_guesses_must_be(runs: dict[str, Path]) -> None:
+    """Next to 0 keeps all, at 1 none are kept: a pass for each frame."""
+    voice, forwards = Voice.load(runs["mtp"]), {}
+    for accept in ("confident:1e-9", "confident:1", "confident", "unverified"):
+        assert voice.decoder(Manner(accept=accept), [TEXT]).accept == acceptance_of(accept)  # type: ignore[attr-defined]
+        forwards[accept] = say(voice, Manner(accept=accept, max_seconds=1.0), TEXT, Memory(), stream=False).forwards
+    assert forwards["confident:1e-9"] == forwards["unverified"] < forwards["confident:1"]
+
+
+def test_a_gpu_is_taken_where_there_is_one_and_a_processor_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for gpus, usual in ((0, "cpu"), (2, "cuda:0")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert device_of(None) == torch.device(usual)
+        assert device_of("cpu") == torch.device("cpu")
+    assert device_of("cuda") == torch.device("cuda")
+    assert device_of("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(SpeakError, match="--device cuda:2: not on this machine; there are cpu, cuda:0, cuda:1"):
+        device_of("cuda:2")
 
 
 def test_a_talker_that_does_not_end_is_stopped_and_that_is_told(data: str, tmp_path: Path) -> None:
@@ -207,7 +268,18 @@ def test_parts_are_written_once_and_count_what_training_sees(data: str, runs: di
     ("arguments", "said"),
     [
         (["  "], "the text is empty"),
-        ([TEXT, "--policy", "evenly"], "no policy 'evenly' of the decoder block; there are"),
+        ([TEXT, "--policy", "evenly"], "no policy 'evenly'; there are cosine, "),
+        ([TEXT, "--policy", "pmi+threshold:2"], "policy 'pmi+threshold:2': tau is a probability above 0, not 2"),
+        ([TEXT, "--accept", "confident"], "--accept is of the decoder mtp, and block is what decodes: leave it out"),
+        ([TEXT, "--top-p", "0.5"], "--top-p is for codes that are drawn: give a --temperature above 0"),
+        ([TEXT, "--judge-tempered"], "--judge-tempered is for codes that are drawn"),
+        (
+            [TEXT, "--temperature", "1", "--top-p", "1.5"],
+            "--top-p 1.5: give a share of the mass, above 0 and at most 1",
+        ),
+        ([TEXT, "--temperature", "1", "--top-p", "nan"], "--top-p nan: give a share"),
+        ([TEXT, "--device", "cuda:99"], "--device cuda:99: not on this machine; there are cpu"),
+        ([TEXT, "--device", "tpu"], "--device tpu: not on this machine; there are cpu"),
         ([TEXT, "--decoder", "ar"], "trained for the decoder block, not ar"),
         ([TEXT, "--decoder", "best"], "no decoder 'best'; there are block, ar, mtp"),
         ([TEXT, "-o", "no/such/folder/out.wav"], "there is no folder"),
@@ -230,6 +302,30 @@ def test_what_cannot_be_said_is_refused_in_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir()), "a refused text must make no file"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        ("ar", ["--steps", "4"], "--steps is of the decoder block, and ar is what decodes: leave it out"),
+        ("ar", ["--policy", "even"], "--policy is of the decoder block, and ar"),
+        ("mtp", ["--policy", "verified"], "--policy is of the decoder block, and mtp"),
+        ("ar", ["--accept", "verified"], "--accept is of the decoder mtp, and ar"),
+        ("mtp", ["--judge-tempered", "--temperature", "1"], "--judge-tempered is of the decoder block, and mtp"),
+        ("mtp", ["--accept", "all"], "no way 'all' to accept guesses; there are confident, unverified, verified"),
+        ("mtp", ["--accept", "confident:2"], "confident:2: tau is a probability above 0, not 2"),
+        ("mtp", ["--accept", "verified:0.5"], "verified takes no numbers"),
+    ],
+)
+def test_what_a_decoder_does_not_go_by_is_refused(
+    kind: str, arguments: list[str], said: str, runs: dict[str, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out.wav"
+    code, error = refused(monkeypatch, capsys, "say", TEXT, "--run", str(runs[kind]), "-o", str(out), *arguments)
+    assert (code, error.count("\n")) == (cli.USAGE, 1)
+    assert said in error
+    assert not out.exists()
 
 
 def test_no_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 from typing import Any
 
@@ -15,7 +16,10 @@ from training.decoding.block import BlockDecoder, planned
 from training.decoding.body import Body
 from training.decoding.matrices import Packed, Plain, can_pack
 from training.decoding.protocol import Chunk, Outcome, decode_all, stream
-from training.policies.policy import PRESETS, Policy, preset
+from training.policies.budgets import BUDGETS
+from training.policies.filters import FILTERS
+from training.policies.policy import PRESETS, Policy, build, preset
+from training.policies.scores import SCORES
 from training.talker import Talker
 
 COUNTS = [7, 3, 0]  # text states of three rows: more than the first blocks need, one turn and a half, none at all
@@ -58,6 +62,22 @@ def test_cached_is_uncached_under_every_policy(name: str) -> None:
     """T06: codes, steps and logits, for rows whose texts differ in length."""
     prior = torch.randn(12, generator=torch.Generator().manual_seed(3)).log_softmax(0)
     check(silence_eos(talker()), PRESETS[name], 3, 1e-12, prior=prior)
+
+
+def test_every_score_budget_and_filter_decodes_two_blocks() -> None:
+    """T30: whatever is put together decides every cell once, within the steps, and some differently from others."""
+    made = silence_eos(talker(codebooks=2))
+    told, prior_MC = Told(made, words(2, 5), [5, 3]), torch.randn(8, 12, generator=torch.Generator().manual_seed(3))
+    orders = set()
+    for parts in itertools.product(SCORES, BUDGETS, FILTERS):
+        policy = build(*parts, temperature=0.7)
+        codes_NLQ, steps_NLQ = run(decoder(made, policy, 2, 2, steps=3, prior=prior_MC.log_softmax(-1)), told)
+        assert codes_NLQ.shape == (2, 8, 2), parts
+        assert 0 <= codes_NLQ.min() <= codes_NLQ.max() < made.vocabulary.eos, parts
+        assert steps_NLQ.min() == 1, parts
+        assert steps_NLQ.max() <= 3, parts
+        orders.add(tuple(steps_NLQ.flatten().tolist()))
+    assert len(orders) > 50
 
 
 @pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.training.tiny import silence_eos, talker, words
 from tests.training.uncached import Told, decode_frames
-from training.decoding.acceptance import ACCEPTANCES, Confident, Said, Unverified, Verified
+from training.decoding.acceptance import ACCEPTANCES, Confident, Said, Unverified, Verified, acceptance_of
 from training.decoding.autoregressive import ARDecoder
 from training.decoding.drawing import Drawing
 from training.decoding.multi_token import MTPDecoder
@@ -122,6 +122,24 @@ def test_passes_of_unverified_decoding() -> None:
     decode_all(found, words(3, 7), COUNTS)
     assert found.work.steps == [4] * 4
     assert found.work.forwards == 16
+
+
+def test_acceptances_are_named_with_their_number() -> None:
+    assert acceptance_of("confident:0.6") == acceptance_of("confident:tau=0.6") == Confident(0.6)
+    assert [acceptance_of(name) for name in ("unverified", "confident", "verified")] == [
+        Unverified(),
+        Confident(0.9),
+        Verified(),
+    ]
+    for text, said in {
+        "sure": "no way 'sure' to accept guesses; there are confident, unverified, verified",
+        "confident:0": "confident:0: tau is a probability above 0",
+        "confident:high": "'high' is not a number",
+        "verified:0.5": "verified takes no numbers",
+        "confident:certain=1": r"confident takes 1 number \(tau\)",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            acceptance_of(text)
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTANCES))

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from training.policies.budgets import require_probability
 from training.policies.stats import Stats
+from training.policies.written import numbers
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def leading(passed_NX: Tensor) -> Tensor:
 class Unverified:
     """Everything is kept (VocalNet's public decoder)."""
 
-    every_slot: bool = False
-    provisional: bool = False
-    certain: bool = True
+    every_slot: bool = field(default=False, init=False)
+    provisional: bool = field(default=False, init=False)
+    certain: bool = field(default=True, init=False)
 
     def anchor(self, said: Said) -> Tensor:
         return torch.zeros_like(said.first_N)
@@ -90,8 +92,11 @@ class Unverified:
 class Confident(Unverified):
     """Guesses up to the first whose probability is not above ``tau`` (SDLM)."""
 
-    certain: bool = False
+    certain: bool = field(default=False, init=False)
     tau: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_probability(self.tau)
 
     def kept(self, said: Said) -> Tensor | None:
         return leading(said.sure_NWG()[:, 0] > math.log(self.tau))
@@ -101,9 +106,9 @@ class Confident(Unverified):
 class Verified:
     """Guesses that the next pass's own predictions agree with: the result is that of autoregressive decoding."""
 
-    every_slot: bool = True
-    provisional: bool = True
-    certain: bool = False
+    every_slot: bool = field(default=True, init=False)
+    provisional: bool = field(default=True, init=False)
+    certain: bool = field(default=False, init=False)
 
     def anchor(self, said: Said) -> Tensor:
         right_NX = (said.fed_NAQ[:, 1:] == said.next_NWQ[:, :-1]).all(2)
@@ -119,3 +124,15 @@ ACCEPTANCES: dict[str, Callable[..., Acceptance]] = {
     "confident": Confident,
     "verified": Verified,
 }
+
+
+def acceptance_of(text: str) -> Acceptance:
+    """An acceptance by name, with its number where it takes one: ``confident:0.9``. Raises ValueError, in one line, with what there is."""
+    name = text.partition(":")[0]
+    if name not in ACCEPTANCES:
+        raise ValueError(f"no way {name!r} to accept guesses; there are {', '.join(sorted(ACCEPTANCES))}")
+    given = numbers(text, ACCEPTANCES[name])
+    try:
+        return ACCEPTANCES[name](**given)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
