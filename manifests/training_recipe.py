@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from manifests import recipe_file
 from manifests.settings.base import Settings
 from manifests.settings.talker import TalkerSettings
-from manifests.settings.train import TrainSettings
+from manifests.settings.train import TrainSettings, WindowSettings
 
 SHIPPED = Path(__file__).parent / "recipes" / "talkers"
 
@@ -35,11 +35,23 @@ class TrainingRecipe(Settings):
                 raise ValueError(
                     f"stage {stage.name}: its block of {stage.block} does not divide talker.block ({self.talker.block})"
                 )
+            if stage.windows is not None and stage.windows.ahead >= self.talker.block:
+                raise ValueError(
+                    f"stage {stage.name}: windows that guess {stage.windows.ahead} ahead reach past a block of {self.talker.block} "
+                    f"(talker.block): at most {self.talker.block - 1}"
+                )
         return self
 
     def deciding(self) -> dict[str, Any]:
-        """The part that decides what is learned, as JSON: a run goes on only under the same."""
-        return self.model_dump(mode="json", exclude={"name": True, "train": CARRIED_OUT})
+        """The part that decides what is learned, as JSON: a run goes on only under the same.
+
+        Windows as usual are not told of: recipes have the fingerprints that they had when there were no others.
+        """
+        value, usual = self.model_dump(mode="json", exclude={"name": True, "train": CARRIED_OUT}), WindowSettings()
+        for stage in value["train"]["stages"]:
+            if stage["windows"] in (None, usual.model_dump(mode="json")):
+                del stage["windows"]
+        return value
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

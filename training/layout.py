@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from manifests.settings.train import WindowSettings
 from training.attention import CLEAN, NOISY, TEXT, Meta, join
 from training.vocabulary import Vocabulary
 
@@ -192,7 +193,14 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def layout_of(name: str, step: int = 0) -> Layout:
-    """A layout by name. Windows of ``anchored`` begin one position later from step to step: guesses that are tested go on from any place."""
+def layout_of(name: str, step: int = 0, windows: WindowSettings | None = None) -> Layout:
+    """A layout by name; ``windows`` are those of ``anchored``, None: as usual.
+
+    They begin one position later from step to step: guesses that are tested go on from any place.
+    """
     found = LAYOUTS[name]
-    return replace(found, offset=step % found.stride) if isinstance(found, Anchored) else found
+    if not isinstance(found, Anchored):
+        return found
+    if windows is not None:
+        found = Anchored(windows.ahead, windows.stride, windows.causal)
+    return replace(found, offset=step % found.stride)

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from manifests.settings.train import StageSettings
+from manifests.settings.train import StageSettings, WindowSettings
 from training.batches import Batch
 from training.layout import Noised, Rows, in_blocks, layout_of
 from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy, entropy_when_right
@@ -94,11 +94,11 @@ def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
 
 def asked(
     talker: Talker, forward: Forward, batch: Batch, layout: str, weighting: str, block: int | None = None,
-    teacher: Teaching | None = None,
+    teacher: Teaching | None = None, windows: WindowSettings | None = None,
 ) -> Asked:  # fmt: skip
     """Run a batch through the network in some layout. ``forward`` is the talker's own, or a compiled one."""
     x = batch.noised
-    rows = layout_of(layout, batch.step)(x, talker.clock, talker.vocabulary)
+    rows = layout_of(layout, batch.step, windows)(x, talker.clock, talker.vocabulary)
     if block is not None:
         rows = in_blocks(rows, block)
     again = len(rows.ids_NTQ) // len(batch)  # a layout may make several rows of an utterance
@@ -114,5 +114,5 @@ def loss_of(
     talker: Talker, forward: Forward, batch: Batch, stage: StageSettings, teacher: Teaching | None = None
 ) -> Sum:
     """The weighted sum of losses of a batch in a stage; what it is divided by is the weight of the whole batch."""
-    x = asked(talker, forward, batch, stage.layout, stage.weighting, stage.block, teacher)
+    x = asked(talker, forward, batch, stage.layout, stage.weighting, stage.block, teacher, stage.windows)
     return OBJECTIVES[stage.loss](talker, x, stage)

@@ -44,9 +44,10 @@ class Exam:
         asked_of = self._masked if stage.masks else self._plain
         layout = self.settings.layout if stage.masks else stage.layout
         for block in dict.fromkeys((None, stage.block)):
+            judged = stage.model_copy(update={"layout": layout, "block": block})
             suffix = "" if block is None else f"_block{block}"
             for name, batches in asked_of.items():
-                loss, right, count = self._sums(talker, batches, layout, block, ranks)
+                loss, right, count = self._sums(talker, batches, judged, ranks)
                 found[f"{self.settings.split}_{name}{suffix}"] = loss / count
                 found[f"{self.settings.split}_{name}{suffix}_accuracy"] = right / count
         return found
@@ -64,11 +65,11 @@ class Exam:
         return [part for step in range(len(self.order)) for part in stage.parts(step, self.share)]
 
     @torch.no_grad()
-    def _sums(self, talker: Talker, batches: list[Batch], layout: str, block: int | None, ranks: Ranks) -> list[float]:
-        """Sums of losses, right codes and codes, over all ranks."""
+    def _sums(self, talker: Talker, batches: list[Batch], stage: StageSettings, ranks: Ranks) -> list[float]:
+        """Sums of losses, right codes and codes, over all ranks, laid out as the stage says."""
         sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            x = asked(talker, talker, batch.to(ranks.device), layout, "mean", block)
+            x = asked(talker, talker, batch.to(ranks.device), stage.layout, "mean", stage.block, windows=stage.windows)
             logits_PC, targets_P = talker.logits(x.hidden_PD).flatten(0, 1), x.targets_PQ.flatten()
             counts_P = x.weight_PQ.flatten() > 0
             loss = cross_entropy(logits_PC[counts_P], targets_P[counts_P]).sum()

@@ -64,6 +64,21 @@ class DistillationSettings(Settings):
         return self
 
 
+class WindowSettings(Settings):
+    """Windows of masks that guess several frames ahead, of layout ``anchored``. A talker is decoded with those of its last stage."""
+
+    ahead: int = Field(default=3, ge=1, le=255, description="masks of a window: frames after the next one")
+    stride: int = Field(
+        default=4,
+        ge=1,
+        le=255,
+        description="positions from one window to the next; all move by one from step to step",
+    )
+    causal: bool = Field(
+        default=True, description="a mask sees those before it in its window; false: all of the window (SDLM)"
+    )
+
+
 class StageSettings(Settings):
     """A part of the run: how utterances are laid out, what is masked in them, what is asked, for how long."""
 
@@ -77,6 +92,9 @@ class StageSettings(Settings):
         default=None,
         ge=1,
         description="positions that are guessed together in this stage, a divisor of talker.block; empty: talker.block. Short blocks are the easier task",
+    )
+    windows: WindowSettings | None = Field(
+        default=None, description="of layout anchored; empty: 3 ahead, at every 4th position, causal"
     )
     steps: int | None = Field(default=None, ge=1, description="optimiser steps; say either this or `epochs`")
     epochs: FiniteFloat | None = Field(default=None, gt=0, description="times the training split is seen")
@@ -128,6 +146,8 @@ class StageSettings(Settings):
             raise ValueError(
                 f"stage {self.name} has layout {self.layout}, which guesses frame by frame: leave out block"
             )
+        if self.windows is not None and self.layout != "anchored":
+            raise ValueError(f"stage {self.name} has layout {self.layout}, which has no windows: leave out windows")
         return self
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from manifests.settings.train import WindowSettings
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.manner import STEPS, Manner
 from pipelines.voice.parts import Parts, read_parts, run_of
@@ -84,6 +85,12 @@ class Voice:
     def kinds(self) -> tuple[str, ...]:
         """The decoders it was trained for, the usual one first."""
         return TEACHES[self.facts["recipe"]["train"]["stages"][-1]["layout"]]
+
+    @property
+    def windows(self) -> WindowSettings:
+        """Those in which it learned to guess ahead."""
+        stage = self.facts["recipe"]["train"]["stages"][-1]
+        return WindowSettings.model_validate(stage.get("windows") or {})  # runs of old do not say
 
     def ids(self, text: str) -> Ids:
         """``ids_S`` of a text, the last one <eos>. Raises :class:`SpeakError` for one that says nothing or is too long."""
@@ -162,7 +169,8 @@ def _frame_by_frame(voice: Voice, manner: Manner) -> dict[str, Any]:
 
 def _guesses(voice: Voice, manner: Manner) -> dict[str, Any]:
     accept = _said(acceptance_of, manner.accept or "unverified")
-    return {"temperature": manner.temperature, "top_p": manner.top_p, "accept": accept}
+    learned = {"ahead": voice.windows.ahead, "causal": voice.windows.causal}
+    return {"temperature": manner.temperature, "top_p": manner.top_p, "accept": accept, **learned}
 
 
 SETTINGS: dict[str, Callable[[Voice, Manner], dict[str, Any]]] = {

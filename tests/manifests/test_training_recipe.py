@@ -86,11 +86,27 @@ def test_a_mistake_is_one_line_with_the_nearest_right_thing(value: dict[str, Any
             {"layout": "two_stream", "masks": "whole", "steps": 1, "block": 5},
             "its block of 5 does not divide talker.block",
         ),
+        ({**STAGE, "windows": {"ahead": 3}}, "has layout two_stream, which has no windows: leave out windows"),
+        ({"layout": "anchored", "steps": 1, "windows": {"ahead": 16}}, r"reach past a block of 16 .*: at most 15"),
+        ({"layout": "anchored", "steps": 1, "windows": {"stride": 0}}, r"windows\.stride"),
     ],
 )
 def test_a_stage_that_does_not_hold_together_is_refused(stage: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         recipe(stage)
+
+
+ANCHORED = {"layout": "anchored", "steps": 1}
+
+
+def test_windows_as_usual_leave_a_recipe_the_identity_that_it_had_without_them() -> None:
+    without, said, others = (
+        recipe({**ANCHORED, **more}).deciding() for more in ({}, {"windows": {"ahead": 3}}, {"windows": {"ahead": 7}})
+    )
+    assert without == said != others
+    assert "windows" not in without["train"]["stages"][0]
+    assert others["train"]["stages"][0]["windows"] == {"ahead": 7, "stride": 4, "causal": True}
+    assert "windows" not in recipe().deciding()["train"]["stages"][0]
 
 
 def test_two_stages_of_one_name_are_refused() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from manifests.dataset import Dataset
+from manifests.settings.train import WindowSettings
 from pipelines import cli
 from pipelines.say import say_into
 from pipelines.voice.device import device_of
@@ -158,6 +159,19 @@ def test_a_threshold_says_how_sure_guesses_must_be(runs: dict[str, Path]) -> Non
         assert voice.decoder(Manner(accept=accept), [TEXT]).accept == acceptance_of(accept)  # type: ignore[attr-defined]
         forwards[accept] = say(voice, Manner(accept=accept, max_seconds=1.0), TEXT, Memory(), stream=False).forwards
     assert forwards["confident:1e-9"] == forwards["unverified"] < forwards["confident:1"]
+
+
+def test_a_talker_guesses_as_far_ahead_as_it_was_taught_to(data: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", data, "mtp", end=-50.0, windows={"ahead": 1, "causal": False})
+    decoder = Voice.load(run).decoder(Manner(), [TEXT])
+    assert (decoder.ahead, decoder.causal) == (1, False)  # type: ignore[attr-defined]
+    said = say(Voice.load(run), Manner(max_seconds=0.64), TEXT, Memory(), stream=False)
+    assert said.forwards * 5 == 8, "16 frames, two a pass; the grid counts the block of the end as well"
+    usual, facts = Voice.load(runs["mtp"]), runs["mtp"].glob("*/*/state.json")
+    assert (usual.windows.ahead, usual.windows.causal) == (3, True)
+    old = orjson.loads(next(facts).read_bytes())
+    del old["recipe"]["train"]["stages"][0]["windows"]
+    assert replace(usual, facts=old).windows == WindowSettings(), "runs of before say nothing of windows"
 
 
 def test_a_gpu_is_taken_where_there_is_one_and_a_processor_where_it_is_asked_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,11 +39,10 @@ def make_tested_dataset(folder: Path, codes: int = 16) -> str:
     return out
 
 
-def make_run(folder: Path, data: str, kind: str = "block", end: float | None = None) -> Path:
+def make_run(folder: Path, data: str, kind: str = "block", end: float | None = None, **stage: Any) -> Path:
     """A run over the dataset under ``data``. ``end`` is how much it likes to end."""
-    recipe = parse(
-        {"name": kind, "talker": SMALL, "train": {"stages": [{**LAYOUTS[kind], "name": "only", "steps": 1}]}}
-    )
+    only = {**LAYOUTS[kind], "name": "only", "steps": 1, **stage}
+    recipe = parse({"name": kind, "talker": SMALL, "train": {"stages": [only]}})
     about = identity(Dataset.open(data))
     torch.manual_seed(0)
     talker = _talkative(built(recipe.talker, about), ENDS[kind] if end is None else end)

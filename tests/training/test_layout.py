@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from manifests.settings.train import WindowSettings
 from training.attention import CLEAN, NOISY, Meta, allow
 from training.layout import (
     LAYOUTS,
@@ -166,6 +167,12 @@ def test_windows_of_steps_that_follow_each_other_begin_at_every_place() -> None:
     assert all(a.isdisjoint(b) for i, a in enumerate(begun) for b in begun[:i])
     last = x.codes_NLQ.shape[1] - 3  # a window ends inside the utterance
     assert set().union(*begun) == set(range(1, last + 1))
+
+
+def test_windows_are_as_asked_for_and_begin_at_every_place_of_their_stride() -> None:
+    assert layout_of("anchored", 3, WindowSettings()) == layout_of("anchored", 3) == Anchored(offset=3)
+    asked = WindowSettings(ahead=2, stride=3, causal=False)
+    assert [layout_of("anchored", step, asked) for step in (0, 1, 3)] == [Anchored(2, 3, False, at) for at in (0, 1, 0)]
 
 
 def test_other_layouts_are_the_same_in_every_step() -> None:

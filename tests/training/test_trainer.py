@@ -161,6 +161,20 @@ def test_every_layout_with_every_mask_set_loss_and_optimiser_runs_a_step(
     assert moved > len(before) / 2
 
 
+def test_windows_are_learned_from_and_judged_as_the_stage_says(root: str) -> None:
+    ways = (None, {"ahead": 3, "stride": 4}, {"ahead": 2}, {"stride": 3}, {"causal": False})
+    found = []
+    for windows in ways:
+        made = recipe(stage("anchored", windows=windows), validation={"every": 1})
+        run, exam = trainer(root, made), trainer(root, made).prepared.exam
+        assert exam is not None
+        judged = exam.figures(run.talker, made.train.stages[0], Ranks())["dev_frames"]
+        found.append((float(gradient(root, made, lambda rank: Share(), 1).norm()), judged))
+    assert found[0] == found[1], "as usual"
+    for figures in zip(*found, strict=True):
+        assert len(set(figures)) == len(ways) - 1
+
+
 @pytest.mark.parametrize("codebooks", [1, 3])
 @pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 def test_every_conditioning_and_several_codebooks_run(tmp_path: Path, codebooks: int, conditioning: str) -> None:
