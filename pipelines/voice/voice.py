@@ -156,7 +156,7 @@ def _said(make: Callable[[str], T], text: str) -> T:
 
 
 def _block(voice: Voice, manner: Manner) -> dict[str, Any]:
-    policy = _said(policy_of, manner.policy or "even")
+    policy = _said(policy_of, "even" if manner.policy is None else manner.policy)
     drawn = replace(policy, temperature=manner.temperature, top_p=manner.top_p, tempered=manner.tempered)
     return {"policy": drawn, "steps": manner.steps or STEPS, "prior": voice.prior}
 
@@ -168,7 +168,7 @@ def _frame_by_frame(voice: Voice, manner: Manner) -> dict[str, Any]:
 
 
 def _guesses(voice: Voice, manner: Manner) -> dict[str, Any]:
-    accept = _said(acceptance_of, manner.accept or "unverified")
+    accept = _said(acceptance_of, "unverified" if manner.accept is None else manner.accept)
     learned = {"ahead": voice.windows.ahead, "causal": voice.windows.causal}
     return {"temperature": manner.temperature, "top_p": manner.top_p, "accept": accept, **learned}
 

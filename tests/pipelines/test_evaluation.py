@@ -12,6 +12,7 @@ import orjson
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from manifests.dataset import Dataset
 from manifests.demo.grammar import dialogues, sentences, split_of
@@ -26,8 +27,9 @@ from pipelines.evaluation.rows import Row
 from pipelines.evaluation.sentences import Sentence, held_out
 from pipelines.evaluation.speaking import spoken
 from pipelines.evaluation.systems import Ways, systems
-from pipelines.evaluation.table import COLUMNS, cells, show
+from pipelines.evaluation.table import COLUMNS, cells, heading, show
 from pipelines.voice.errors import SpeakError
+from pipelines.voice.manner import Manner
 from pipelines.voice.voice import Voice
 from tests.pipelines.test_cli import refused
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
@@ -245,6 +247,25 @@ def test_rows_are_as_usual_where_nothing_is_asked_for(runs: dict[str, Path]) -> 
     asked_of_others = Ways((4,), ("pmi+min_gap:2",), ("confident:0.6", "verified"))
     names = [s.name for s in systems(voices["block"], others, asked_of_others)]
     assert names == ["AR", "MTP, confident:0.6", "MTP, verified", "4 steps"]
+
+
+def test_the_heading_tells_of_a_temperature(once: dict) -> None:
+    about = once["about"]
+    assert heading({"about": {**about, "temperature": 0.7}}) == f"{heading(once)}, codes drawn at temperature 0.7"
+
+
+def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Asked] = []
+    monkeypatch.setattr(module, "evaluate", lambda asked, console: found.append(asked) or {"about": {}, "rows": []})
+    drawn = ["--temperature", "0.7", "--top-p", "0.9", "--seed", "3", "--device", "cpu"]
+    ways = ["--steps", "2,4", "--policies", "even,margin+cosine", "--accept", "confident:0.8"]
+    for arguments in ([], [*drawn, *ways]):
+        CliRunner().invoke(cli.app, ["eval", "run", *arguments])
+    usual, other = found
+    assert usual.ways == Ways()
+    like = Manner(temperature=0.7, seed=3, top_p=0.9)
+    assert other.ways == Ways((2, 4), ("even", "margin+cosine"), ("confident:0.8",), like)
+    assert (usual.device, other.device) == (None, "cpu")
 
 
 def test_codes_are_drawn_at_the_temperature_and_seed_that_are_asked_for(runs: dict[str, Path]) -> None:

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
 from manifests.dataset import Dataset
 from manifests.settings.train import WindowSettings
@@ -275,6 +276,30 @@ def test_parts_are_written_once_and_count_what_training_sees(data: str, runs: di
     assert parts.counts_QC.sum() == sum(Grid(len(codes), 1, 4).positions for codes in train)
 
 
+def test_every_option_reaches_the_decoder(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Manner] = []
+    genuine = Voice.decoder
+
+    def noted(self: Voice, manner: Manner, *rest: Any, **more: Any) -> Any:
+        asked.append(manner)
+        return genuine(self, manner, *rest, **more)
+
+    monkeypatch.setattr(Voice, "decoder", noted)
+    drawn = ["--temperature", "0.7", "--top-p", "0.9", "--seed", "3", "--max-seconds", "1", "--device", "cpu"]
+    order = ["--policy", "pmi+threshold:0.8+min_gap:2", "--steps", "3", "--judge-tempered"]
+    for kind, own in {"block": order, "mtp": ["--accept", "confident:0.5"], "ar": ["--decoder", "ar"]}.items():
+        arguments = ["say", TEXT, "--run", str(runs[kind]), "-o", str(tmp_path / f"{kind}.wav"), *drawn, *own]
+        assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+        assert (tmp_path / f"{kind}.wav").exists()
+    shared = {"temperature": 0.7, "top_p": 0.9, "seed": 3, "max_seconds": 1.0}
+    assert set(asked) == {
+        Manner(steps=3, policy="pmi+threshold:0.8+min_gap:2", tempered=True, **shared),
+        Manner(accept="confident:0.5", **shared), Manner("ar", **shared),
+    }  # fmt: skip
+
+
 # Refusals
 
 
@@ -283,6 +308,7 @@ def test_parts_are_written_once_and_count_what_training_sees(data: str, runs: di
     [
         (["  "], "the text is empty"),
         ([TEXT, "--policy", "evenly"], "no policy 'evenly'; there are cosine, "),
+        ([TEXT, "--policy", ""], "no policy ''; there are cosine, "),
         ([TEXT, "--policy", "pmi+threshold:2"], "policy 'pmi+threshold:2': tau is a probability above 0, not 2"),
         ([TEXT, "--accept", "confident"], "--accept is of the decoder mtp, and block is what decodes: leave it out"),
         ([TEXT, "--top-p", "0.5"], "--top-p is for codes that are drawn: give a --temperature above 0"),
