@@ -49,7 +49,7 @@ class Trace:
 
 def state(step_NCLQ: Tensor, token_NCLQ: Tensor, iteration: int, mask: int) -> Tensor:
     """``ids_NCLQ`` that the teacher saw before ``iteration`` (from 1); behind the last one, what it ended with."""
-    return torch.where(step_NCLQ < iteration, token_NCLQ, mask)  # given cells among them
+    return torch.where(step_NCLQ.int() < iteration, token_NCLQ, mask)  # given cells among them; a byte has no 256
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from training.layout import Noised, single_stream, two_stream
 from training.losses import reverse_kl
 from training.policies import preset
 from training.talker import Talker
-from training.trajectory import CONTEXTS, GIVEN, Teacher, state
+from training.trajectory import CONTEXTS, GIVEN, Seen, Teacher, state
 
 BLOCK = 4
 
@@ -253,3 +253,43 @@ def test_the_last_iteration_a_byte_can_hold() -> None:
     assert sorted(trace.step_NCLQ.flatten().tolist()) == [1, 2, 3, 4], (
         "one cell an iteration, and nothing after the last"
     )
+
+
+def test_behind_the_last_iteration_a_byte_can_hold_everything_is_decided() -> None:
+    """T20: 256 cells in 255 iterations; the state behind them asks whether a byte is below 256."""
+    talker = tiny.silence_eos(tiny.talker(16, block=16))
+    x, words, mask = noised(talker, frames=(15,), copies=1, rate=1.0), texts(1), talker.vocabulary.mask
+    trace = Teacher(talker, preset("even"), 255).trace(x, *words)
+    assert trace.step_NCLQ.max() == 255
+    last_NCLQ = trace.step_NCLQ == 255
+    assert torch.equal(state(trace.step_NCLQ, trace.token_NCLQ, 255, mask) == mask, last_NCLQ)
+    assert torch.equal(state(trace.step_NCLQ, trace.token_NCLQ, 256, mask), trace.token_NCLQ)
+    assert not (trace.token_NCLQ == mask).any()
+
+
+@pytest.mark.parametrize("context", list(CONTEXTS))
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_rebuilt_states_are_those_that_the_teacher_saw(
+    codebooks: int, context: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T20: before every iteration, what is rebuilt from the record is what went through the network."""
+    talker, steps, of = tiny.talker(codebooks), 4, CONTEXTS[context]
+    shown: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Watched:
+        seen: Seen
+
+        def hidden(self, ids_NCLQ: Tensor) -> Tensor:
+            shown.append(ids_NCLQ)
+            return self.seen.hidden(ids_NCLQ)
+
+    monkeypatch.setitem(CONTEXTS, context, lambda *asked: Watched(of(*asked)))
+    x, words = noised(talker), texts(3)
+    trace = Teacher(talker, preset("even"), steps, context=context).trace(x, *words)
+    assert len(shown) == steps
+    valid_NCL = x.valid_NL[:, None].expand(-1, 2, -1)
+    for j, ids_NCLQ in enumerate(shown, 1):
+        rebuilt_NCLQ = state(trace.step_NCLQ, trace.token_NCLQ, j, talker.vocabulary.mask)
+        assert torch.equal(rebuilt_NCLQ[valid_NCL], ids_NCLQ[valid_NCL])
+    assert not torch.equal(shown[0], shown[-1]), "it does decide in between"
