@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from training.policies import preset
 from training.run import Job, train
 from training.taught import HEAD, StoredCodes
 from training.teacher import teacher_of
-from training.trajectory import Teacher
+from training.trajectory import Teacher, state
 
 torch.set_num_threads(1)
 BLOCK = 8
@@ -59,6 +60,8 @@ SETS = {
     "soft": {"views": 1, "mix": [{"noise": "bernoulli"}]},
 }
 TEACH = {"masks": "hard", "views": 2, "iterations": 3}
+Arrays = dict[str, np.ndarray]
+Change = Callable[[Arrays], Arrays]
 
 
 def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result:
@@ -139,6 +142,26 @@ def test_every_masked_cell_is_decided_once_in_the_teachers_order(taught: dict[st
         assert trace.hidden_NCLQD is not None
         hidden_MD = trace.hidden_NCLQD[0][torch.from_numpy(arrays["step"] > 0)].detach()
         np.testing.assert_allclose(arrays["hidden"], hidden_MD.numpy(), atol=0.01)
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3])
+def test_from_any_recorded_state_the_teacher_goes_on_as_it_did(
+    taught: dict[str, Path], teacher: Path, iteration: int
+) -> None:
+    """T20: rebuilt from the shard and taken to its end, in float32: the same cells in the same iterations, the same codes."""
+    data, talker = Dataset.open(str(taught["states"])), load_talker(teacher)[0]
+    stage = prepare(training(), data, None, Share()).course.stages[0]
+    assert next(talker.parameters()).dtype == torch.float32
+    for i, sample in enumerate(data.side("teach")):
+        batch = stage.batch([i])
+        step, token = (torch.from_numpy(sample.arrays[name].astype(np.int64))[None] for name in ("step", "token"))
+        ids = state(step, token, iteration, talker.vocabulary.mask)
+        assert torch.equal(ids == talker.vocabulary.mask, step >= iteration)
+        shown = replace(batch.noised, ids_NCLQ=ids, masked_NCLQ=step >= iteration)
+        rest = Teacher(talker, preset("even"), 3 - iteration + 1).trace(shown, batch.text_NS, batch.states_N)
+        decided = torch.where(rest.step_NCLQ > 0, rest.step_NCLQ.long() + iteration - 1, 0)
+        assert torch.equal(decided, step.where(step >= iteration, torch.tensor(0)))
+        assert torch.equal(rest.token_NCLQ, token)
 
 
 def test_top_k_keeps_the_likeliest_classes(taught: dict[str, Path]) -> None:
@@ -433,13 +456,47 @@ def test_verify_names_an_utterance_whose_steps_were_changed(taught: dict[str, Pa
     """The receipt and dataset.json agree with the shard: only the teacher itself can tell."""
     out = Path(shutil.copytree(taught["states"], tmp_path / "out"))
     for unit in range(len(Dataset.open(str(out)).description["teach"]["shards"])):
-        exchange_steps(out, unit)
+        changed(out, exchanged_steps, unit)
     found = faults(out)
     assert any("taught again it differs in step.npy" in fault for fault in found)
 
 
-def exchange_steps(out: Path, unit: int) -> None:
-    """The first sample's iterations 1 and 2 change places; hashes and sums are made to fit."""
+def exchanged_steps(arrays: Arrays) -> Arrays:
+    """Iterations 1 and 2 change places."""
+    step = arrays["step"]
+    return {"step": np.where(step == 1, 2, np.where(step == 2, 1, step)).astype(np.uint8)}
+
+
+def too_late(arrays: Arrays) -> Arrays:
+    return {"step": np.where(arrays["step"] == 3, 4, arrays["step"]).astype(np.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("store", "change", "said"),
+    [
+        ("hidden", lambda a: {"hidden": a["hidden"][:-1]}, r"hidden\.npy is of shape \(\d+, 32\), and \d+ cells were"),
+        ("topk", lambda a: {"ids": np.concatenate([a["ids"], a["ids"][:1]])}, r"ids\.npy is of shape .* cells were"),
+        ("topk", lambda a: {"logp": a["logp"][:, 1:]}, r"ids\.npy is of shape .*, logp\.npy of"),
+        ("states", lambda a: {"token": a["token"][:, :-1]}, r"token\.npy is of shape .*, step\.npy of"),
+        ("states", lambda a: {"sure": a["sure"][:1]}, r"sure\.npy is of shape .*, step\.npy of"),
+        ("states", lambda a: {"step": a["step"].ravel()}, r"step\.npy is of shape .*, not of 2 views"),
+        ("states", lambda a: {"more": a["step"]}, r"has more, step, sure, token"),
+        ("states", lambda a: {"step": np.minimum(a["step"], 1)[:, ::-1]}, "not those that were masked"),
+        ("states", too_late, "an iteration 4 of 3"),
+    ],
+)
+def test_verify_names_an_utterance_whose_arrays_do_not_belong_together(
+    taught: dict[str, Path], tmp_path: Path, store: str, change: Change, said: str
+) -> None:
+    """Hashes fit, as if it had been written so."""
+    out = Path(shutil.copytree(taught[store], tmp_path / "out"))
+    key = Dataset.open(str(out)).side("teach")[0].key
+    changed(out, change, 0)
+    assert any(re.search(rf"shard-000000\.tar: {key}: .*{said}", fault) for fault in faults(out))
+
+
+def changed(out: Path, change: Change, unit: int) -> None:
+    """Some arrays of a unit's first sample are others; hashes are made to fit, and sums where there is something to sum."""
     data = Dataset.open(str(out))
     store = data.store.sub(data.description["teach"]["folder"])
     shard = Shard(store, shard_stem(unit))
@@ -447,9 +504,9 @@ def exchange_steps(out: Path, unit: int) -> None:
     for i, sample in enumerate(shard):
         arrays = dict(sample.arrays)
         if i == 0:
-            step = arrays["step"]
-            arrays["step"] = np.where(step == 1, 2, np.where(step == 2, 1, step)).astype(np.uint8)
-        tally.take(arrays)
+            arrays |= change(arrays)
+        if change is exchanged_steps:
+            tally.take(arrays)
         members = {f"{name}.npy": npy.dump(array) for name, array in arrays.items()}
         samples.append((sample.key, {"json": canonical(sample.meta), **members}))
     packed, stem, receipt = pack(samples), shard_stem(unit), read_receipt(store, unit)
