@@ -31,7 +31,7 @@ class DistillationSettings(Settings):
     )
     stored: bool = Field(
         default=False,
-        description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its",
+        description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its, and others are refused",
     )
     iterations: int = Field(default=4, ge=1, le=255)
     policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(

@@ -74,10 +74,10 @@ def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result
         return data()
 
 
-def training(teacher: Path | None = None, **distillation: Any) -> TrainingRecipe:
-    """A recipe of one step: plain, or learning from a teacher. It starts from ``teacher``, or from nothing."""
+def training(start: Path | None = None, /, **distillation: Any) -> TrainingRecipe:
+    """A recipe of one step: plain, or learning from a teacher. It starts from a run, or from nothing."""
     one: dict[str, Any] = {"name": "only", "layout": "two_stream", "masks": "hard", "copies": 2, "steps": 1}
-    more = {} if teacher is None else {"start": str(teacher)}
+    more = {} if start is None else {"start": str(start)}
     if distillation:
         one |= {"loss": "distillation", "distillation": distillation}
     return parse_training({
@@ -99,6 +99,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def teacher(plain: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "teacher"
     train(Job(training(), str(plain[0]), str(run)), Ranks(), lambda: False, Console(quiet=True))
+    return run
+
+
+@pytest.fixture(scope="module")
+def stranger(plain: tuple[Path, Path], teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A talker of the same shape and tokens that taught nobody."""
+    run = tmp_path_factory.mktemp("runs") / "stranger"
+    train(Job(training(teacher), str(plain[0]), str(run)), Ranks(), lambda: False, Console(quiet=True))
     return run
 
 
@@ -375,13 +383,55 @@ def test_a_dataset_without_a_teacher_is_named(plain: tuple[Path, Path], teacher:
         )
 
 
-def test_states_of_another_teacher_are_refused(
-    taught: dict[str, Path], plain: tuple[Path, Path], teacher: Path, tmp_path: Path
+@pytest.mark.parametrize("store", ["states", "topk", "hidden"])
+@pytest.mark.parametrize("targets", ["soft", "hard"])
+def test_another_teacher_than_the_recorded_one_is_refused(
+    taught: dict[str, Path], stranger: Path, store: str, targets: str
 ) -> None:
-    train(Job(training(teacher), str(plain[0]), str(tmp_path)), Ranks(), lambda: False, Console(quiet=True))
-    made = training(tmp_path, stored=True)
+    """Whatever is read of what was recorded, and though nobody would have to run."""
+    made = training(stranger, stored=True, targets=targets, teacher=str(stranger))
+    with pytest.raises(
+        CheckpointError, match=r"not the teacher whose trajectories were recorded .* name that one or none"
+    ):
+        teacher_of(made, made.train.stages[0], Dataset.open(str(taught[store])))
+
+
+def test_states_are_not_replayed_by_another_teacher(taught: dict[str, Path], stranger: Path) -> None:
+    """Nobody is named: it would be the one that training starts from."""
+    made = training(stranger, stored=True)
     with pytest.raises(CheckpointError, match="not the teacher whose trajectories were recorded"):
         teacher_of(made, made.train.stages[0], Dataset.open(str(taught["states"])))
+
+
+@pytest.mark.parametrize("store", ["topk", "hidden"])
+def test_a_teacher_that_is_gone_is_not_missed_where_it_need_not_run(
+    taught: dict[str, Path], teacher: Path, tmp_path: Path, store: str
+) -> None:
+    gone = training(teacher, stored=True, teacher=str(tmp_path / "gone"))
+    assert teacher_of(gone, gone.train.stages[0], Dataset.open(str(taught[store])))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        teacher_of(gone, gone.train.stages[0], Dataset.open(str(taught["states"])))
+
+
+@pytest.mark.parametrize("store", ["states", "topk", "hidden"])
+@pytest.mark.parametrize(
+    ("name", "recorded", "other"), [("iterations", 3, 2), ("policy", "even", "margin"), ("forced", False, True)]
+)
+def test_a_recipe_that_asks_for_other_teaching_than_was_recorded_is_refused(
+    taught: dict[str, Path], teacher: Path, store: str, name: str, recorded: Any, other: Any
+) -> None:
+    data = Dataset.open(str(taught[store]))
+    for targets in ("soft", "hard"):
+        made = training(teacher, stored=True, targets=targets, **{name: other})
+        with pytest.raises(CheckpointError) as found:
+            teacher_of(made, made.train.stages[0], data)
+        assert str(found.value) == (
+            f"stage only: distillation.{name} is {other}, and {taught[store]} was taught with {recorded}: "
+            f"leave it out, or make the dataset with teach.{name}={other}"
+        )
+    for said in ({name: recorded}, {}):  # what was recorded, and the default, which a kept recipe spells out
+        made = parse_training(training(teacher, stored=True, **said).model_dump(mode="json"))
+        assert teacher_of(made, made.train.stages[0], data)
 
 
 def test_a_head_that_was_changed_is_refused(taught: dict[str, Path], teacher: Path, tmp_path: Path) -> None:
