@@ -6,8 +6,10 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -27,14 +29,17 @@ from manifests.training_recipe import parse as parse_training
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.repair.repair import repair
+from pipelines.report.captured import captured
 from pipelines.report.charts import size
 from pipelines.report.collect import collect
+from pipelines.report.film import SURE
 from pipelines.report.page import build_report
 from pipelines.report.teach import HOURS, storage
 from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
 from pipelines.subject import Subject
+from pipelines.summary import print_summary
 from pipelines.summary import taught as summary
 from pipelines.verify.verify import verify
 from tests.pipelines.test_report import Page
@@ -256,6 +261,65 @@ def test_the_page_tells_of_the_teacher_and_of_nobody_where_there_is_none(
     table = found.text[found.text.index("mean log p") :]
     said = [float(x) for x in re.findall(r"\b\d ([\d.]+)% ", table)[:3]]
     assert said == pytest.approx([100 * share for share in shares], abs=0.06)
+
+
+def test_the_page_shows_codes_as_they_appear_with_their_shades(taught: dict[str, Path]) -> None:
+    """Every cell says its code; it needs nothing beside the page, and stays small."""
+    data = Dataset.open(str(taught["states"]))
+    html = build_report(collect(data, list(receipts(data.store.sub(data.description["folders"]["teach"]), 100))))
+    section = html[html.index('<section id="teacher">') :]
+    section = section[: section.index("</section>")]
+    film = ElementTree.fromstring(section[section.index('<svg class="masks"') : section.index("</svg>") + 6])
+    cells = film.findall(".//rect")
+    words = [cell.findtext("title") or "" for cell in cells]
+    decided = {int(found[1]) for word in words if (found := re.search(r"^\w+: iteration (\d), \d+%", word))}
+    assert decided == {1, 2, 3}
+    assert [("true is" in word) for word in words] == [cell.get("class") == "wrong" for cell in cells]
+    frames = [g for g in film.findall("g") if g.get("class") == "cells told"]
+    assert len(frames) == len(film.findall(".//animate")) == 3
+    assert {g.get("fill-opacity") for frame in frames for g in frame.findall("g")} <= {str(upper) for upper in SURE}
+    assert len(film.findall(".//text")) > len(cells), "codes are written, and blocks numbered"
+    legend = [float(x) for x in re.findall(r'class="dot told" style="opacity:([\d.]+)"', section)]
+    assert legend == list(SURE)
+    assert " ".join(Page(section).text.split()).count("25% 50% 75% 100%") == 1
+    assert "http" not in section
+    assert len(section) < 200_000
+
+
+def test_of_likeliest_classes_it_is_told_how_much_they_hold(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    """Measured on the shards: all 33 classes hold everything, 2 of them little, and what to do is said."""
+    few = Path(shutil.copytree(plain[0], tmp_path / "out"))
+    make(few, plain[1], {"teacher": str(teacher), "store": "topk", "k": 2})
+    whole, part = (captured(Dataset.open(str(out))) for out in (taught["topk"], few))
+    assert whole is not None
+    assert part is not None
+    assert whole.mean == pytest.approx(1, abs=2e-3)
+    assert whole.note is None
+    logp = np.concatenate([s.arrays["logp"] for s in Dataset.open(str(few)).side("teach")])
+    assert part.cells == len(logp), "twelve utterances are looked at whole"
+    assert part.mean == pytest.approx(np.exp(logp.astype(np.float64)).sum(1).mean())
+    assert part.note is not None
+    assert "larger teach.k" in part.note
+    assert f"2 classes hold {part.mean:.1%} of the probability at tau 2" in summary(
+        Dataset.open(str(few)).description, part
+    )
+    told = page(Dataset.open(str(few))).text
+    assert f"{part}." in told
+    assert part.note[1:] in told
+    assert captured(Dataset.open(str(taught["hidden"]))) is None
+    assert "classes hold" not in page(Dataset.open(str(taught["hidden"]))).text
+    assert f"note: {part.note}" in ended(few, {"teach": 2})
+    assert str(part) in ended(few, {"teach": 2})
+    assert "classes hold" not in ended(few, {"teach": 0}), "where nothing was done no shard is read"
+
+
+def ended(out: Path, did: dict[str, int]) -> str:
+    """What a run ends with."""
+    paper = StringIO()
+    print_summary(Result(dict(Dataset.open(str(out)).description), did, 1.0), str(out), Console(file=paper, width=400))
+    return paper.getvalue()
 
 
 def test_what_more_hours_weigh_is_in_proportion(taught: dict[str, Path]) -> None:
