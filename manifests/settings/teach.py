@@ -27,7 +27,7 @@ class TeachSettings(Settings):
     masks: SetName = Field(default="hierarchical", description="mask set whose views are taught")
     views: int = Field(default=2, ge=1, le=65_536, description="the first so many views of the set")
     iterations: int = Field(default=4, ge=1, le=255)
-    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
+    policy: Literal["even", "ending", "cosine", "margin", "left_to_right"] = Field(
         default="even", description="what the teacher decides first"
     )
     forced: bool = Field(

@@ -34,7 +34,7 @@ class DistillationSettings(Settings):
         description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its, and others are refused",
     )
     iterations: int = Field(default=4, ge=1, le=255)
-    policy: Literal["even", "cosine", "margin", "left_to_right"] = Field(
+    policy: Literal["even", "ending", "cosine", "margin", "left_to_right"] = Field(
         default="even", description="what the teacher decides first"
     )
     forced: bool = Field(

@@ -20,6 +20,7 @@ from training.talker import Talker
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "block": ("block", {"steps": 3}),
     "block threshold": ("block", {"steps": 4, "policy": preset("threshold")}),
+    "block ending": ("block", {"steps": 3, "policy": preset("ending")}),
     "block sampled": ("block", {"steps": 2, "policy": preset("even", temperature=0.8)}),
     "block unfused": ("block", {"steps": 3, "fused": False}),
     "autoregressive": ("autoregressive", {"temperature": 0.5}),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.training import tiny
+from tests.training.uncached import behind_the_end
 from training.decoding.block import BlockDecoder
 from training.layout import Noised, single_stream, two_stream
 from training.losses import reverse_kl
@@ -104,7 +105,7 @@ def test_every_block_decides_its_quota(steps: int) -> None:
 @pytest.mark.parametrize("context", list(CONTEXTS))
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("codebooks", [1, 2])
-@pytest.mark.parametrize("policy", ["even", "margin", "left_to_right", "threshold"])
+@pytest.mark.parametrize("policy", ["even", "ending", "margin", "left_to_right", "threshold"])
 def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: int, forced: bool, context: str) -> None:
     """T20: the state before each iteration, rebuilt and run through the training layout, gives the same cells, codes and certainty."""
     talker, steps = tiny.talker(codebooks), 3
@@ -155,10 +156,16 @@ def decided(
         for n in range(open_NCLQ.shape[0]):
             for c in range(open_NCLQ.shape[1]):
                 stats = preset(policy).stats(logits_NCLQV[n, c, part].reshape(1, BLOCK * q, -1))
-                masked = open_NCLQ[n, c, part].reshape(1, -1)
-                chosen = stats.token_NM.view(BLOCK, q) if truth is None else truth.codes_NLQ[n, part]
+                open_BQ, token_BQ = open_NCLQ[n, c, part], stats.token_NM.view(BLOCK, q)
+                last = preset(policy).ends_last
+                over_BQ = behind_the_end(torch.where(open_BQ, token_BQ, shown_NCLQ[n, c, part])[None], v.eos)[0]
+                masked = (open_BQ & ~over_BQ if last and step < steps else open_BQ).reshape(1, -1)
+                chosen = token_BQ if truth is None else truth.codes_NLQ[n, part]
                 mine = (preset(policy).select(stats, masked, step, steps, codebooks=q) & masked).view(BLOCK, q)
-                if q > 1:  # frames that codebook 0 has ended, now or as it was given, end in all
+                if last:
+                    ended = open_BQ & behind_the_end(torch.where(mine, chosen, shown_NCLQ[n, c, part])[None], v.eos)[0]
+                    chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
+                elif q > 1:  # frames that codebook 0 has ended, now or as it was given, end in all
                     first = torch.where(mine, chosen, shown_NCLQ[n, c, part])[:, :1]
                     ended = open_NCLQ[n, c, part] & ~mine & (first == v.eos)
                     chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
@@ -182,26 +189,33 @@ def test_an_utterance_is_traced_alike_alone_and_beside_longer_ones(context: str)
 
 
 @pytest.mark.parametrize("codebooks", [1, 2])
-@pytest.mark.parametrize("policy", ["even", "left_to_right", "cosine", "margin"])
+@pytest.mark.parametrize("policy", ["even", "ending", "left_to_right", "cosine", "margin"])
 def test_a_decoder_goes_the_way_of_the_teacher(policy: str, codebooks: int) -> None:
-    """What a decoder said, masked wholly and traced behind itself, is decided again: same codes, same iterations."""
-    talker, steps = tiny.talker(codebooks, max_frames=24), 3
-    text_NS, states_N = texts(1)
+    """What a decoder said, masked wholly and traced behind itself, is decided again: same codes, same iterations, ends among them."""
+    inside = [_same_way(tiny.talker(codebooks, seed=seed, max_frames=24), policy) for seed in range(6)]
+    assert any(inside), "speech ends in mid-block somewhere"
+
+
+def _same_way(talker: Talker, policy: str) -> bool:
+    """Whether speech ended inside a block."""
+    steps, (text_NS, states_N) = 3, texts(1)
     decoder = BlockDecoder(talker, 1, policy=preset(policy), steps=steps)
     decoder.feed(text_NS, states_N.tolist(), ended=True)
-    said, when = [], []
+    said, when, valid = [], [], []
     while (chunk := decoder.next()) is not None:
         said.append(decoder.before_NBQ)
         when.append(chunk.steps_NTQ)
+        valid.append(chunk.valid_N[0])
     codes_NLQ = torch.cat([s for s in said if s is not None], 1)
     length = codes_NLQ.shape[1]
-    masked = torch.ones(1, 1, length, codebooks, dtype=torch.bool)
+    masked = torch.ones(1, 1, length, talker.vocabulary.codebooks, dtype=torch.bool)
     x = Noised(codes_NLQ, torch.full_like(codes_NLQ, talker.vocabulary.mask)[:, None], masked,
                torch.ones(1, length, dtype=torch.bool), torch.tensor([length]))  # fmt: skip
     trace = Teacher(talker, preset(policy), steps).trace(x, text_NS, states_N)
     assert torch.equal(trace.token_NCLQ[:, 0], codes_NLQ)
     steps_NTQ = torch.cat(when, 1)
     assert torch.equal(trace.step_NCLQ[:, 0, : steps_NTQ.shape[1]].long(), steps_NTQ.long())
+    return 0 < valid[-1] < BLOCK
 
 
 @pytest.mark.parametrize("steps", [2, 4])
