@@ -93,6 +93,10 @@ class StageSettings(Settings):
         default="mean",
         description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate",
     )
+    cut_tail: Share = Field(
+        default=0.0,
+        description="share of the utterances that break off at a random frame of their last block, without an end of speech: so that ends are not learned by their place in a block",
+    )
 
     @property
     def taught(self) -> DistillationSettings | None:
@@ -126,6 +130,18 @@ class StageSettings(Settings):
         if self.layout not in MASKED_LAYOUTS and self.block is not None:
             raise ValueError(
                 f"stage {self.name} has layout {self.layout}, which guesses frame by frame: leave out block"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tails_can_be_cut(self) -> StageSettings:
+        if self.cut_tail and self.layout not in MASKED_LAYOUTS:
+            raise ValueError(
+                f"stage {self.name} has layout {self.layout}, which guesses frame by frame, whatever the place in a block: leave out cut_tail"
+            )
+        if self.cut_tail and self.taught is not None and self.taught.stored:
+            raise ValueError(
+                f"stage {self.name} learns from what a teacher said of whole utterances: leave out cut_tail, or distillation.stored"
             )
         return self
 
