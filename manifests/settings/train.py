@@ -91,7 +91,7 @@ class StageSettings(Settings):
     )
     weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
         default="mean",
-        description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate",
+        description="what a masked code counts: all alike, rows alike, or by one over the share of its block that is masked",
     )
     cut_tail: Share = Field(
         default=0.0,
