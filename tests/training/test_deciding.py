@@ -153,7 +153,9 @@ def test_a_forced_step_ends_where_truth_ends() -> None:
     written_RBQ, now_RBQ = decide(*asked, 1, 2, v, truth_RBQ=truth_RBQ)
     assert now_RBQ.flatten().tolist() == [False, True, False, False]
     assert written_RBQ[now_RBQ].tolist() == [1]
-    assert decide(*asked, 2, 2, v, truth_RBQ=truth_RBQ)[0].tolist() == truth_RBQ.tolist()
+    written_RBQ, now_RBQ = decide(*asked, 2, 2, v, truth_RBQ=truth_RBQ)
+    assert now_RBQ.all(), "what is behind where it sees the end, too"
+    assert torch.equal(written_RBQ, truth_RBQ)
 
 
 @settings(max_examples=100, deadline=None)

@@ -63,7 +63,7 @@ class BlockDecoder(Session):
     """Speaks a block at a time, in ``steps`` passes each at most, cells in the order of ``policy``.
 
     ``fused`` False settles each block by a pass of its own. ``prior`` is what the policy compares with, if it does.
-    A policy of fixed counts never waits for the device inside a block; one that tests confidences does once a step.
+    A policy of fixed counts never waits for the device inside a block; one that tests confidences, or puts ends last, does once a step.
     """
 
     def __init__(
