@@ -26,27 +26,32 @@ def page(data: str, runs: Runs, console: Console) -> bytes:
     from pipelines.evaluation.page import write_page
     from pipelines.evaluation.plot import draw
 
-    judged = [(name, json.loads((run / "eval" / "eval.json").read_text())) for run, name in runs.items()]
+    judged = {run: json.loads((run / "eval" / "eval.json").read_text()) for run in runs}
     figures: dict[str, dict[str, Any]] = {}
-    for name, value in judged:
+    for name, value in zip(runs.values(), judged.values(), strict=True):
         for row in value["rows"]:
             title = titled(name, row["name"], row["kind"])
             named = {"decoder": {**row["decoder"], "policy": name}} if "decoder" in row else {}
             figures.setdefault(title, {**row, **named, "name": title})
-    about = judged[0][1]["about"] | {"run": "the paper's ablation"}
-    value = {**judged[0][1], "rows": list(figures.values()), "about": about}
-    opened = {name: opened_for(run, data, console) for run, name in runs.items()}
+    one = next(iter(judged.values()))
+    value = {**one, "rows": list(figures.values()), "about": one["about"] | {"run": "the paper's ablation"}}
+    opened = {name: opened_for(run, steps_of(judged[run]), data, console) for run, name in runs.items()}
     first = next(iter(opened.values()))
     tracks = [*first.ceilings(), *(row for name, one in opened.items() for row in said(name, one))]
     return write_page(value, draw(value), tracks, first.voice.parts.speech)
 
 
-def opened_for(run: Path, data: str, console: Console) -> Evaluation:
+def steps_of(value: Mapping[str, Any]) -> tuple[int, ...]:
+    """Steps a block that a run was judged at; none of one that says frame after frame."""
+    return tuple(row["decoder"]["steps"] for row in value["rows"] if row["kind"] == "block")
+
+
+def opened_for(run: Path, steps: tuple[int, ...], data: str, console: Console) -> Evaluation:
     """A run and the sentences that its page lets hear."""
     from pipelines.evaluation.evaluate import Asked, Evaluation
     from pipelines.evaluation.page import EXAMPLES
 
-    return Evaluation.open(Asked(str(run), data=data, sentences=EXAMPLES, steps=(1, 4)), console)
+    return Evaluation.open(Asked(str(run), data=data, sentences=EXAMPLES, steps=steps), console)
 
 
 def said(name: str, opened: Evaluation) -> list[Row]:

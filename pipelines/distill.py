@@ -57,7 +57,7 @@ class Distillation:
     """What ``speechmill distill`` is asked for.
 
     recipe     how a student is trained; its stages of ``loss: distillation`` learn from what was recorded
-    teacher    of the first round; None: the one that the recipe starts from
+    teacher    of the first round; None: the one that the recipe names, else the one that it starts from
     halve      whether a round's teacher has half the iterations of the one before, at least one
     """
 
@@ -79,7 +79,8 @@ class Distillation:
         its record says or it was asked for otherwise, and what the teach stage and training raise.
         """
         stage, done = _recorded_stage(self.recipe), list(self._finished())
-        teacher = self.teacher or start_of(self.recipe, Dataset.open(self.data))
+        named = stage.taught.teacher if stage.taught is not None else None
+        teacher = self.teacher or named or start_of(self.recipe, Dataset.open(self.data))
         if teacher is None:
             raise RecipeError("nobody teaches the first round: name --teacher, or train.start in the recipe")
         for number, found in enumerate(done[: self.rounds], 1):
@@ -102,9 +103,10 @@ class Distillation:
         settings = stage.taught
         assert settings is not None, "a stage that is taught"
         iterations = max(settings.iterations >> (number - 1), 1) if self.halve else settings.iterations
+        tau = next(iter(_temperatures(self.recipe)), settings.tau)
         return {
             "masks": stage.masks, "iterations": iterations, "policy": settings.policy, "forced": settings.forced,
-            "tau": settings.tau, "context": context_of(stage),
+            "tau": tau, "context": context_of(stage),
         }  # fmt: skip
 
     def _asked(self, stage: StageSettings, number: int) -> dict[str, str]:
@@ -119,9 +121,11 @@ class Distillation:
     def _round(self, number: int, teacher: str, stage: StageSettings, console: Console, processes: int | None) -> Round:
         taught = self._teaching(stage, number)
         named = {**taught, "teacher": str(Path(teacher).resolve())}
-        with opened(_data_recipe(self.data, named), self.data, console) as run:
+        data_recipe = _data_recipe(self.data, named)
+        _require_one_temperature(self.recipe, data_recipe)
+        with opened(data_recipe, self.data, console) as run:
             run()
-        recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update={"start": teacher})})
+        recipe = _learned(self.recipe, teacher, taught["iterations"])
         outcome = train(Job(recipe, self.data, self.student(number)), processes, None, console)
         figures, asked = dict(outcome.figures), self._asked(stage, number)
         return Round(_hash(teacher), taught["iterations"], _hash(self.student(number)), figures, asked)
@@ -165,10 +169,50 @@ def _recorded_stage(recipe: TrainingRecipe) -> StageSettings:
         raise RecipeError(
             f"{recipe.name}: rounds are taught ahead: give it stages of loss: distillation, each with distillation.stored: true"
         )
-    if len({stage.masks for stage in stages}) > 1:
-        raise RecipeError(f"{recipe.name}: a round is taught on one mask set, and its stages name several")
+    first, asked = stages[0], _asked_of(stages[0])
+    for stage in stages[1:]:
+        for name, value in _asked_of(stage).items():
+            if value != asked[name]:
+                raise RecipeError(
+                    f"{recipe.name}: a round is taught once, and its stages ask for different teaching: {name} is {asked[name]} in "
+                    f"{first.name} and {value} in {stage.name}: say the same in both"
+                )
     require_policies(recipe)
-    return stages[0]
+    return first
+
+
+def _asked_of(stage: StageSettings) -> dict[str, Any]:
+    """What a stage asks of those who teach it, by where it says so. Temperatures are a matter of the store."""
+    taught = stage.taught
+    assert taught is not None, "a stage that is taught"
+    own = {f"distillation.{name}": getattr(taught, name) for name in ("teacher", "iterations", "policy", "forced")}
+    return {"masks": stage.masks, "the context of its layout": context_of(stage), **own}
+
+
+def _temperatures(recipe: TrainingRecipe) -> list[float]:
+    """At which stages compare probabilities, in their order; hard targets have none."""
+    taught = [stage.taught for stage in recipe.train.stages if stage.taught is not None]
+    return list(dict.fromkeys(settings.tau for settings in taught if settings.targets == "soft"))
+
+
+def _require_one_temperature(recipe: TrainingRecipe, data: Recipe) -> None:
+    """Raise ``RecipeError`` where likeliest classes would have to be kept at several temperatures."""
+    found = [f"{tau:g}" for tau in _temperatures(recipe)]
+    if len(found) > 1 and data.teach is not None and data.teach.store == "topk":
+        raise RecipeError(
+            f"{recipe.name}: teach.store is topk, of one temperature, and its stages are of distillation.tau {' and '.join(found)}: "
+            "say one, or make the dataset with teach.store=hidden"
+        )
+
+
+def _learned(recipe: TrainingRecipe, teacher: str, iterations: int) -> TrainingRecipe:
+    """The recipe of a round: it starts from who taught it, and says in how many iterations."""
+    said = {"teacher": None, "iterations": iterations}
+    stages = tuple(
+        s if s.taught is None else s.model_copy(update={"distillation": s.taught.model_copy(update=said)})
+        for s in recipe.train.stages
+    )
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"start": teacher, "stages": stages})})
 
 
 def _data_recipe(data: str, taught: dict[str, Any]) -> Recipe:

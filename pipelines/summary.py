@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from manifests.dataset import Dataset
+from manifests.storage import Store
 from pipelines.data import Result
 from pipelines.forecast.compared import table
+from pipelines.report.captured import Captured, captured
 from pipelines.report.charts import size
 from pipelines.report.teach import storage
 from pipelines.status import status
@@ -39,7 +42,10 @@ def print_summary(result: Result, out: str, console: Console) -> None:
     if "features" in value:
         console.print(featured(value))
     if "teach" in value:
-        console.print(taught(value))
+        held = None if result.nothing_to_do else captured(Dataset(Store(out), value))
+        console.print(taught(value, held))
+        if held is not None and held.note is not None:
+            console.print(f"note: {held.note}", soft_wrap=True)
     ledger = value["ledger"]
     filtered, quarantined = sum(ledger["filtered"].values()), sum(ledger["quarantined"].values())
     console.print(
@@ -94,11 +100,11 @@ def featured(value: Mapping[str, Any]) -> str:
     return f"features of queries: {about['frame_rate']} a second of {about['width']}: {size(held)}; {size(hour)} an hour of queries"
 
 
-def taught(value: Mapping[str, Any]) -> str:
-    """What a dataset's trajectories are, and what they would take for more hours of speech."""
+def taught(value: Mapping[str, Any], held: Captured | None = None) -> str:
+    """What a dataset's trajectories are, how much of the teacher's word their classes hold, and what they would take for more hours of speech."""
     about, weighed = value["teach"], storage(value)
     more = ", ".join(f"{size(count)} for {hours:,} h" for hours, count in weighed.more)
     return (
         f"taught: {about['views']} views of {about['masks']} in {about['iterations']} iterations by {about['teacher'][:12]}; "
-        f"store {about['store']}: {size(weighed.hour)} an hour of speech, {more}"
+        f"store {about['store']}{'' if held is None else f' ({held})'}: {size(weighed.hour)} an hour of speech, {more}"
     )

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from training.counter import bits, hash_key
 from training.layout import Noised
 from training.rows import Masks, Reader, Row
+from training.tails import Tails
 from training.taught import StoredTargets, Targets, collated
 from training.vocabulary import Vocabulary
 
@@ -61,9 +62,9 @@ class Batch:
 
 
 def collate(rows: Sequence[Row], vocabulary: Vocabulary, block: int) -> Batch:
-    """One batch of some rows. Padding is EOS that is not valid; it is seen by nobody and carries no loss."""
+    """One batch of some rows, padded to whole blocks. Padding is EOS that is not valid; it is seen by nobody and carries no loss."""
     n, (copies, _, q) = len(rows), rows[0].ids_CLQ.shape
-    length, states = max(len(r.codes_LQ) for r in rows), max(len(r.text_S) for r in rows)
+    length, states = -(-max(len(r.codes_LQ) for r in rows) // block) * block, max(len(r.text_S) for r in rows)
     codes = np.full((n, length, q), vocabulary.eos, np.int64)
     ids, masked = np.full((n, copies, length, q), vocabulary.eos, np.int64), np.zeros((n, copies, length, q), np.bool_)
     valid, text = np.zeros((n, length), np.bool_), np.zeros((n, states), np.int64)
@@ -148,13 +149,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Stage:
-    """The batches of one stage of a run."""
+    """The batches of one stage of a run. ``tails`` says which utterances break off, if any do."""
 
     reader: Reader
     order: Order
     masks: Masks | None
     copies: int
     targets: StoredTargets | None = None
+    tails: Tails | None = None
 
     def parts(self, step: int, share: Share) -> list[Batch]:
         """What this share learns from in a step of the stage. Epoch e sees views e C ... e C + C - 1 of the set, in turn."""
@@ -167,6 +169,8 @@ class Stage:
             return collate([reader.clean(int(i)) for i in rows], reader.vocabulary, reader.block)
         views = [(epoch * self.copies + c) % masks.views for c in range(self.copies)]
         read = [reader.noisy(int(i), masks, views) for i in rows]
+        if self.tails is not None:
+            read = [self.tails.cut(row, epoch) for row in read]
         made = collate(read, reader.vocabulary, reader.block)
         if self.targets is None:
             return made

@@ -18,6 +18,7 @@ from training.counter import bits, hash_key
 from training.errors import RowsError
 from training.rows import Reader, lengths, stored_masks
 from training.schedule import factor
+from training.tails import Tails
 from training.taught import stored_targets
 from training.validation import SEED, Exam, exam_rows
 from training.vocabulary import Vocabulary
@@ -124,7 +125,8 @@ def _stage(recipe: TrainingRecipe, i: int, reader: Reader, known_R: np.ndarray, 
     masks = None if settings.masks is None else stored_masks(reader.dataset, settings.masks, reader.block)
     taught = settings.taught
     if masks is None or taught is None or not taught.stored:
-        return Stage(reader, order, masks, settings.copies)
+        tails = Tails(settings.cut_tail, reader.block, train.seed, i) if settings.cut_tail else None
+        return Stage(reader, order, masks, settings.copies, tails=tails)
     tau = None if taught.targets == "hard" else taught.tau
     targets = stored_targets(reader.dataset, masks.name, tau)
     return Stage(reader, order, replace(masks, views=targets.views), settings.copies, targets)

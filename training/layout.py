@@ -35,7 +35,7 @@ class Noised:
     codes_NLQ     true codes, EOS after the last frame
     ids_NCLQ      what the network is shown of them in each noisy copy: codes, replaced codes, MASK
     masked_NCLQ   the cells that are masked
-    valid_NL      False for blocks that the utterance does not have
+    valid_NL      False for what the utterance does not have: blocks, and of one that breaks off the rest of its last block
     frames_N      frames before the first EOS
     """
 

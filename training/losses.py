@@ -176,7 +176,10 @@ def per_row(masked: Tensor, rate: Tensor) -> Tensor:
 def inverse_rate(masked: Tensor, rate: Tensor, clip: float = 0.05) -> Tensor:
     """One over the rate at which the position was masked (MDLM, LLaDA), rates below ``clip`` counted as ``clip``.
 
-    With rates uniform over [0, 1] and no clip its sum over a row is the row's negative ELBO (any-order likelihood).
+    Without a clip, and in the mean over rates that are drawn uniform over [0, 1], its sum over what is guessed together is the
+    negative ELBO of that (any-order likelihood). So it is with the share of M cells that is masked for the rate, where counts are drawn uniform over
+    1 .. M; where each cell is masked by a draw of its own, be the rate one of the block or of the whole utterance, counts are
+    uniform over 0 .. M, and it is M / (M + 1) of that.
     """
     return masked.float() / rate.clamp_min(clip)
 

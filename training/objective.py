@@ -1,6 +1,6 @@
 """What a stage asks of a talker: from a batch to a weighted sum of losses. Objectives stand in :data:`OBJECTIVES`.
 
-Legend: N rows, R wanted positions of a row, P positions picked from all rows, D width, Q codebooks, C classes.
+Legend: N rows, R wanted positions of a row, P positions picked from all rows, D width, Q codebooks, C classes; K noisy copies of all rows, n blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from manifests.settings.train import StageSettings, WindowSettings
+from manifests.settings.train import MASKED_LAYOUTS, StageSettings, WindowSettings
 from training.batches import Batch
 from training.layout import Noised, Rows, in_blocks, layout_of
 from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy, entropy_when_right
@@ -83,13 +83,20 @@ OBJECTIVES: dict[str, Callable[[Talker, Asked, StageSettings], Sum]] = {
 }
 
 
-def weights(rows: Rows, x: Noised, weighting: str) -> Tensor:
-    """``weight_NRQ``: what each wanted cell counts. Every noisy copy is a row of its own."""
+def weights(rows: Rows, x: Noised, weighting: str, block: int) -> Tensor:
+    """``weight_NRQ``: what each wanted cell counts. Every noisy copy is a row of its own; ``block`` positions are guessed together."""
     n, copies, _, codebooks = x.ids_NCLQ.shape
     loss_KRQ = rows.loss_NPQ.reshape(n * copies, -1, codebooks)
-    cells_K = (x.valid_NL.sum(1) * codebooks).repeat_interleave(copies)
-    rate_K = loss_KRQ.flatten(1).sum(1) / cells_K
-    return WEIGHTINGS[weighting](loss_KRQ, rate_K[:, None, None]).reshape(rows.loss_NPQ.shape)
+    valid_KR = rows.meta.valid_NT[:, rows.wanted].reshape(n * copies, -1)
+    rate_KR1 = block_rates(loss_KRQ, valid_KR, block)
+    return WEIGHTINGS[weighting](loss_KRQ, rate_KR1).reshape(rows.loss_NPQ.shape)
+
+
+def block_rates(loss_KRQ: Tensor, valid_KR: Tensor, block: int) -> Tensor:
+    """``rate_KR1``: the share of the cells of its block, of those that are there, that are to be guessed."""
+    cells_Kn = valid_KR.unflatten(1, (-1, block)).sum(2) * loss_KRQ.shape[2]
+    rate_Kn = loss_KRQ.unflatten(1, (-1, block)).sum((2, 3)) / cells_Kn.clamp_min(1)
+    return rate_Kn.repeat_interleave(block, dim=1)[..., None]
 
 
 def asked(
@@ -105,7 +112,8 @@ def asked(
     text_NS, states_N = batch.text_NS.repeat_interleave(again, 0), batch.states_N.repeat_interleave(again, 0)
     hidden_NRD = forward(rows.ids_NTQ, rows.meta, text_NS, states_N, rows.wanted)
     picked_NR = rows.loss_NPQ.any(-1)
-    weight_NRQ = weights(rows, x, weighting)
+    together = (block or talker.clock.block) if layout in MASKED_LAYOUTS else 1  # else frame by frame
+    weight_NRQ = weights(rows, x, weighting, together)
     taught = None if teacher is None else teacher.taught(batch, picked_NR)
     return Asked(hidden_NRD[picked_NR], rows.targets_NPQ[picked_NR], weight_NRQ[picked_NR], taught)
 

@@ -6,7 +6,7 @@ Legend: N rows, C noisy copies, L positions, Q codebooks, R wanted positions of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEAD = "head.safetensors"  # the frozen head, beside the shards
 CORE = ("step", "token")  # what every store keeps: when a cell was decided, and as what
+KEPT: dict[str, tuple[str, ...]] = {"states": (), "topk": ("ids", "logp"), "hidden": ("hidden",)}  # and of masked cells
 
 Arrays = Mapping[str, np.ndarray]
 Apart = Callable[..., Tensor]
@@ -95,6 +96,26 @@ class Targets:
         return Targets(self.step_NCLQ.to(device), self.token_NCLQ.to(device), moved)
 
 
+def misfits(arrays: Arrays, names: Sequence[str], views: int) -> Iterator[str]:
+    """Why the arrays ``names`` of a recorded sample do not belong together, a phrase each; nothing where they do."""
+    if missing := [name for name in names if name not in arrays]:
+        yield f"has no {', '.join(missing)}"
+        return
+    step_VLQ = arrays["step"]
+    if step_VLQ.ndim != 3 or len(step_VLQ) != views:
+        yield f"step.npy is of shape {step_VLQ.shape}, not of {views} views x positions x codebooks"
+        return
+    cells = int((step_VLQ > 0).sum())
+    for name in names:
+        shape = arrays[name].shape
+        if name in ("token", "sure") and shape != step_VLQ.shape:
+            yield f"{name}.npy is of shape {shape}, step.npy of {step_VLQ.shape}"
+        if name in ("ids", "logp", "hidden") and (len(shape) != 2 or shape[0] != cells):
+            yield f"{name}.npy is of shape {shape}, and {cells} cells were masked"
+    if "ids" in names and arrays["ids"].shape != arrays["logp"].shape:
+        yield f"ids.npy is of shape {arrays['ids'].shape}, logp.npy of {arrays['logp'].shape}"
+
+
 @dataclass(frozen=True)
 class StoredTargets:
     """The trajectories in the side shards of a dataset. ``about`` is what ``dataset.json`` says of them; ``codes`` leaves out all but what was written when."""
@@ -108,19 +129,20 @@ class StoredTargets:
         return self.about["views"]
 
     def of(self, i: int, masked_CLQ: np.ndarray, views: Sequence[int]) -> dict[str, np.ndarray]:
-        """Some views of row ``i``, under masks as they are. Raises ``ShardError`` where others were taught."""
+        """Some views of row ``i``, under masks as they are. Raises ``ShardError`` where others were taught, or arrays are too short or too long."""
         sample = self.side[i]
-        arrays = sample.arrays
+        arrays, kept = sample.arrays, () if self.codes else KEPT[self.about["store"]]
+        for fault in misfits(arrays, (*CORE, *kept), self.views):
+            raise ShardError(f"{self._where(sample)}: {fault}")
         masked_VLQ = arrays["step"] > 0
         if masked_VLQ.shape[1:] != masked_CLQ.shape[1:] or not np.array_equal(masked_VLQ[list(views)], masked_CLQ):
             raise ShardError(f"{self._where(sample)}: the teacher saw other masks, or none for lack of positions")
         core = {name: arrays[name][list(views)] for name in CORE}
-        if self.codes:
+        if not kept:
             return core
         ends_V = np.cumsum(masked_VLQ.reshape(len(masked_VLQ), -1).sum(1))
-        cells = [np.arange(ends_V[v - 1] if v else 0, ends_V[v]) for v in views]
-        kept = {name: x[np.concatenate(cells)] for name, x in arrays.items() if name not in (*CORE, "sure")}
-        return core | kept
+        cells = np.concatenate([np.arange(ends_V[v - 1] if v else 0, ends_V[v]) for v in views])
+        return core | {name: arrays[name][cells] for name in kept}
 
     def _where(self, sample: Sample) -> str:
         return f"{self.side.store.root}: {sample.key}"

@@ -20,6 +20,7 @@ from training.talker import Talker
 from training.taught import HEAD, StoredCodes, StoredHidden, StoredTopK, Teaching
 from training.trajectory import Replayed, Teacher, Writer
 
+AGREED = ("iterations", "policy", "forced")  # what a recipe may say of a recorded teacher, if the record says the same
 TRAINED_WITH_IT = "teacher"  # as a place to start from: who was trained with the dataset, to teach it
 
 
@@ -60,14 +61,14 @@ def teacher_of(
     """Who teaches in a stage: a talker beside the student, or what the dataset's ``teach`` stage recorded; None where nobody does.
 
     Raises :class:`CheckpointError` where there is no such checkpoint, it knows other codes or texts, fills in blocks of another size, saw other things than the
-    student does, or is not the one whose trajectories were recorded; ``DatasetError`` where nothing was recorded; ``RecipeError`` for a policy
-    that a teacher cannot follow.
+    student does, is not the one whose trajectories were recorded, or decided otherwise than the recipe says; ``DatasetError`` where nothing was recorded;
+    ``RecipeError`` for a policy that a teacher cannot follow.
     """
     taught = stage.taught
     if taught is None:
         return None
     if taught.stored:
-        _require_same_context(stage, dataset)
+        _require_recorded(stage, taught, dataset)
         return _recorded(recipe, taught, dataset, device)
     path = taught.teacher or start_of(recipe, dataset)
     assert path is not None, "the recipe has seen to that"
@@ -97,11 +98,7 @@ def _recorded(
     path = taught.teacher or start_of(recipe, dataset)
     if path is None:
         raise CheckpointError("only states were recorded: name the teacher that saw them in distillation.teacher")
-    own = weights_hash(find(path))
-    if own != about["teacher"]:
-        raise CheckpointError(
-            f"{path}: not the teacher whose trajectories were recorded ({own[:12]}, not {about['teacher'][:12]})"
-        )
+    _require_same_teacher(path, weights_hash(find(path)), dataset)
     talker = _talker(path, recipe, dataset, device)
     return Replayed(
         Teacher(talker, teaching_policy(about["policy"]), about["iterations"], about["forced"], about["context"])
@@ -113,14 +110,52 @@ def context_of(stage: StageSettings) -> str:
     return "joint" if stage.layout == "single_stream" else "clean"
 
 
-def _require_same_context(stage: StageSettings, dataset: Dataset) -> None:
+def _require_recorded(stage: StageSettings, taught: DistillationSettings, dataset: Dataset) -> None:
+    """Raise :class:`CheckpointError` where a stage asks for a teaching that is not the recorded one."""
     if STAGE not in dataset.description:
         return  # that nobody taught is said where it is looked for
+    _require_same_context(stage, dataset)
+    _require_same_way(stage, taught, dataset)
+    named = None if taught.teacher is None else _hash_of(taught.teacher)
+    if taught.teacher is not None and named is not None:
+        _require_same_teacher(taught.teacher, named, dataset)
+
+
+def _require_same_context(stage: StageSettings, dataset: Dataset) -> None:
     seen, wanted = dataset.description[STAGE]["context"], context_of(stage)
     if seen != wanted:
         raise CheckpointError(
             f"stage {stage.name} ({stage.layout}) needs a teacher of context {wanted}, and this dataset's saw {seen}: "
             f"make it with teach.context: {wanted}, or leave out stored, and the teacher runs beside the student"
+        )
+
+
+def _require_same_way(stage: StageSettings, taught: DistillationSettings, dataset: Dataset) -> None:
+    """A recipe that was kept with a run spells out its defaults: they ask for nothing."""
+    for name in AGREED:
+        asked, default = getattr(taught, name), DistillationSettings.model_fields[name].default
+        recorded = dataset.description[STAGE][name]
+        if asked not in (default, recorded):
+            raise CheckpointError(
+                f"stage {stage.name}: distillation.{name} is {asked}, and {dataset.store.root} was taught with {recorded}: "
+                f"leave it out, or make the dataset with teach.{name}={asked}"
+            )
+
+
+def _hash_of(path: str) -> str | None:
+    """The hash of a teacher's weights; None where it is not there, which only matters where it has to run."""
+    try:
+        return weights_hash(find(path))
+    except CheckpointError:
+        return None
+
+
+def _require_same_teacher(path: str, named: str, dataset: Dataset) -> None:
+    recorded = dataset.description[STAGE]["teacher"]
+    if named != recorded:
+        raise CheckpointError(
+            f"{path}: not the teacher whose trajectories were recorded ({named[:12]}, not {recorded[:12]}): name that one or none, "
+            f"or make the dataset with teach.teacher={path}"
         )
 
 

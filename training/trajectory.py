@@ -21,7 +21,8 @@ from torch import Tensor
 from training.attention import CLEAN, NOISY, Meta, allow, join
 from training.batches import Batch
 from training.cache import Cache
-from training.ending import ended, only_first_ends
+from training.deciding import decide
+from training.ending import only_first_ends
 from training.layout import Noised, single_stream, speech
 from training.policies.policy import Policy
 from training.talker import Talker, Text
@@ -49,7 +50,7 @@ class Trace:
 
 def state(step_NCLQ: Tensor, token_NCLQ: Tensor, iteration: int, mask: int) -> Tensor:
     """``ids_NCLQ`` that the teacher saw before ``iteration`` (from 1); behind the last one, what it ended with."""
-    return torch.where(step_NCLQ < iteration, token_NCLQ, mask)  # given cells among them
+    return torch.where(step_NCLQ.int() < iteration, token_NCLQ, mask)  # given cells among them; a byte has no 256
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,10 @@ class Teacher:
         if v.codebooks > 1:
             only_first_ends(logits_NCLQV, v)
         stats = self.policy.stats(logits_NCLQV.reshape(-1, block * v.codebooks, v.classes), step)
-        open_RM = open_NCLQ.reshape(-1, block * v.codebooks)
-        now_RM = self.policy.select(stats, open_RM, step, self.steps, codebooks=v.codebooks) & open_RM
-        written_NCLQ, now_NCLQ = stats.token_NM.view(open_NCLQ.shape), now_RM.view(open_NCLQ.shape)
-        if self.forced:
-            written_NCLQ = x.codes_NLQ[:, None].expand_as(written_NCLQ)
-        if v.codebooks > 1:
-            ended_NCLQ = ended(torch.where(now_NCLQ, written_NCLQ, ids_NCLQ), open_NCLQ & ~now_NCLQ, v)
-            written_NCLQ, now_NCLQ = written_NCLQ.masked_fill(ended_NCLQ, v.eos), now_NCLQ | ended_NCLQ
+        ids_RBQ, open_RBQ = (t_NCLQ.reshape(-1, block, v.codebooks) for t_NCLQ in (ids_NCLQ, open_NCLQ))
+        truth_RBQ = x.codes_NLQ[:, None].expand_as(ids_NCLQ).reshape(open_RBQ.shape) if self.forced else None
+        decided = decide(self.policy, stats, ids_RBQ, open_RBQ, step, self.steps, v, truth_RBQ=truth_RBQ)
+        written_NCLQ, now_NCLQ = (x_RBQ.view(open_NCLQ.shape) for x_RBQ in decided)
         logp_NCLQ = logits_NCLQV.gather(-1, written_NCLQ[..., None])[..., 0] - stats.total_NM.view(open_NCLQ.shape)
         return written_NCLQ, now_NCLQ, logp_NCLQ.float()
 

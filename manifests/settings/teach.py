@@ -29,7 +29,7 @@ class TeachSettings(Settings):
     iterations: int = Field(default=4, ge=1, le=255)
     policy: str = Field(
         default="even",
-        description="what the teacher decides first: even, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
+        description="what the teacher decides first: even, ending, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
     )
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"

@@ -31,12 +31,12 @@ class DistillationSettings(Settings):
     )
     stored: bool = Field(
         default=False,
-        description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its",
+        description="learn from what the dataset's teach stage recorded: teacher, iterations, policy and forced are then its, and others are refused",
     )
     iterations: int = Field(default=4, ge=1, le=255)
     policy: str = Field(
         default="even",
-        description="what the teacher decides first: even, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
+        description="what the teacher decides first: even, ending, cosine, margin, left_to_right or whatever `say --policy` takes, but for what draws or needs a prior",
     )
     forced: bool = Field(
         default=False, description="the teacher goes on from true codes, not from those it decided for"
@@ -110,7 +110,11 @@ class StageSettings(Settings):
     )
     weighting: Literal["mean", "per_row", "inverse_rate"] = Field(
         default="mean",
-        description="what a masked code counts: all alike, rows alike, or by one over the row's mask rate",
+        description="what a masked code counts: all alike, rows alike, or by one over the share of its block that is masked",
+    )
+    cut_tail: Share = Field(
+        default=0.0,
+        description="share of the utterances that break off at a random frame of their last block, without an end of speech: so that ends are not learned by their place in a block",
     )
 
     @property
@@ -148,6 +152,18 @@ class StageSettings(Settings):
             )
         if self.windows is not None and self.layout != "anchored":
             raise ValueError(f"stage {self.name} has layout {self.layout}, which has no windows: leave out windows")
+        return self
+
+    @model_validator(mode="after")
+    def _tails_can_be_cut(self) -> StageSettings:
+        if self.cut_tail and self.layout not in MASKED_LAYOUTS:
+            raise ValueError(
+                f"stage {self.name} has layout {self.layout}, which guesses frame by frame, whatever the place in a block: leave out cut_tail"
+            )
+        if self.cut_tail and self.taught is not None and self.taught.stored:
+            raise ValueError(
+                f"stage {self.name} learns from what a teacher said of whole utterances: leave out cut_tail, or distillation.stored"
+            )
         return self
 
 

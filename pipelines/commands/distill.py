@@ -19,7 +19,10 @@ def distill(
         str | None, typer.Option("--out", "-o", help="Folder of the rounds; empty: runs/NAME, by the recipe's name.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Run that teaches the first round; empty: where the recipe starts from.")
+        str | None,
+        typer.Option(
+            help="Run that teaches the first round; empty: distillation.teacher of the recipe, else where it starts from."
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Each student teaches the next round.")] = 1,
     halve: Annotated[bool, typer.Option(help="Half the teacher's iterations from round to round.")] = True,

@@ -38,7 +38,7 @@ TopPOpt = Annotated[
 ]
 
 PRESETS = (  # training/policies knows them too, but loads torch
-    "cosine, decaying, dilated, entropy, even, gap, gap_threshold, left_to_right, margin, pmi, prefix, quantile, random, threshold, threshold_even"
+    "cosine, decaying, dilated, ending, entropy, even, gap, gap_threshold, left_to_right, margin, pmi, prefix, quantile, random, threshold, threshold_even"
 )
 WRITTEN = f"{PRESETS}; or scores, budgets and filters joined by +, as in pmi+threshold:0.8+min_gap:2 (docs/talker.md)"
 

@@ -23,6 +23,7 @@ from pipelines.report.checks import checks
 from pipelines.report.collect import ReportInput, collect
 from pipelines.report.endings import LISTED, meaning
 from pipelines.report.example import MAX_EXAMPLES, Example, show
+from pipelines.report.film import SURE
 from pipelines.report.sound import FLOOR_DB
 from pipelines.report.survey import Share, Survey
 from pipelines.report.timing import stage_times
@@ -149,7 +150,7 @@ def _view(data: ReportInput) -> dict[str, Any]:
         "stages": stage_times(ended, data.extras), "voices": list(data.extras.get("voices") or ())[:VOICES],
         "recognised": data.extras.get("recognised") or {}, "shards": shards[:SHARDS], "shard_count": len(shards),
         "shard_bytes": sum(int(s["bytes"]) for s in shards), "recipe": _recipe(description), "checks": checks(data),
-        "masks": data.masks, "teach": data.teach,
+        "masks": data.masks, "teach": data.teach, "shades": SURE,
     }  # fmt: skip
 
 

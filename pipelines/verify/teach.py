@@ -29,7 +29,7 @@ from pipelines.verify.teacher import check_teacher
 from training.errors import CheckpointError, RowsError
 from training.noise.grid import Grid
 from training.noise.packing import unpack
-from training.taught import HEAD
+from training.taught import CORE, HEAD, KEPT, misfits
 
 
 @dataclass
@@ -87,27 +87,28 @@ class TeachCheck:
         check_keys(shard.keys, [key_of(o.id) for o in receipt.outcomes if o.status == "written"], where, self.found)
         for i, sample in enumerate(shard):
             with self.found.guard(where, REMAKE, sample.key):
-                tally.take(dict(sample.arrays))
-                for fault in self._faults(sample, masks[i]):
+                faults = list(self._faults(sample, masks[i]))
+                for fault in faults:
                     self.found.add(where, fault, REMAKE, sample.key)
+                if not faults:  # else there may be nothing that can be counted
+                    tally.take(dict(sample.arrays))
         facts = {name: receipt.facts.get(name) for name in ("cells", "sure")}
         self.found.require(facts == tally.to_json(), where, "does not add up to what its receipt states", REMAKE)
 
     def _faults(self, sample: Sample, beside: Sample) -> Iterator[str]:
         arrays, meta = sample.arrays, beside.meta
-        kept = {"states": set(), "topk": {"ids", "logp"}, "hidden": {"hidden"}}[self.settings.store]
-        if set(arrays) != {"step", "token", "sure"} | kept:
+        names = (*CORE, "sure", *KEPT[self.settings.store])
+        if set(arrays) != set(names):
             yield f"has {', '.join(sorted(arrays))}"
+            return
+        yield from misfits(arrays, names, self.settings.views)
+        if arrays["step"].ndim != 3:
             return
         masked_VLQ = unpack(
             beside.arrays[self.settings.masks], Grid(meta["frames"], meta["codebooks"], meta["block"])
         ).masked_VLQ
         if arrays["step"].shape[1] and not np.array_equal(arrays["step"] > 0, masked_VLQ[: self.settings.views]):
             yield "the cells that were decided are not those that were masked"
-        cells = int((arrays["step"] > 0).sum())
-        for name in kept:
-            if len(arrays[name]) != cells:
-                yield f"{name}.npy holds {len(arrays[name])} cells, not {cells}"
         if arrays["step"].max(initial=0) > self.settings.iterations:
             yield f"an iteration {arrays['step'].max()} of {self.settings.iterations}"
 

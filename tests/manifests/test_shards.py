@@ -20,7 +20,7 @@ from manifests.keys import key_of
 from manifests.shards import npy
 from manifests.shards.reader import Shard, ShardError
 from manifests.shards.scan import scan
-from manifests.shards.writer import Packed, build_index, pack
+from manifests.shards.writer import BLOCK, Packed, build_index, pack
 from manifests.storage import Store
 
 Samples = list[tuple[str, dict[str, bytes]]]
@@ -132,6 +132,25 @@ def test_the_index_is_what_a_scan_of_the_tar_finds(ids: list[str]) -> None:
     packed = pack(samples(ids))
     assert npy.dump(build_index(scan(packed.tar, "x.tar"))) == (packed.index if ids else npy.dump(build_index([])))
     assert packed.samples == len(ids)
+
+
+def test_members_beyond_four_gigabytes_are_found(tmp_path: Path) -> None:
+    """The file has a hole before its only sample: offsets do not wrap at 2^32."""
+    packed, start = pack([sample("far", 9)]), 2**32 + BLOCK
+    with (tmp_path / "shard-000000.tar").open("wb") as file:
+        file.write(b"\1" * (BLOCK + len(packed.tar)))  # where offsets that wrapped would point to
+        file.seek(start)
+        file.write(packed.tar)
+    [(key, spans)] = scan(packed.tar, "x.tar")
+    far = {extension: (start + offset, size) for extension, (offset, size) in spans.items()}
+    store = Store(str(tmp_path))
+    store.publish("shard-000000.idx", npy.dump(build_index([(key, far)])))
+    shard, (_, wanted) = Shard(store, "shard-000000"), sample("far", 9)
+    assert shard.index["json"][0, 0] > 2**32
+    assert (
+        plain(key, shard[0].meta, *(shard[0].arrays[name] for name in ("speech", "text"))) == by_tarfile(packed.tar)[0]
+    )
+    assert {e: bytes(shard.member(0, e) or b"") for e in shard.extensions} == wanted
 
 
 def test_samples_may_lack_members_and_may_have_others(tmp_path: Path) -> None:

@@ -82,6 +82,18 @@ def test_a_mistake_is_one_line_with_the_nearest_right_thing(value: dict[str, Any
         ({"layout": "autoregressive", "steps": 1, "masks": "bernoulli"}, "masks nothing: leave out masks and copies"),
         ({"layout": "anchored", "steps": 1, "copies": 2}, "masks nothing: leave out masks and copies"),
         ({"layout": "autoregressive", "steps": 1, "block": 4}, "guesses frame by frame: leave out block"),
+        ({"layout": "anchored", "steps": 1, "cut_tail": 0.2}, "whatever the place in a block: leave out cut_tail"),
+        (
+            {
+                "layout": "two_stream",
+                "masks": "whole",
+                "steps": 1,
+                "cut_tail": 0.2,
+                "loss": "distillation",
+                "distillation": {"stored": True},
+            },
+            "leave out cut_tail, or distillation.stored",
+        ),
         (
             {"layout": "two_stream", "masks": "whole", "steps": 1, "block": 5},
             "its block of 5 does not divide talker.block",

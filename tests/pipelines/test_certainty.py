@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from pipelines.voice.manner import Manner
 from pipelines.voice.voice import Voice
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
 from training.decoding.protocol import Outcome, stream
-from training.policies import Policy, Stats
+from training.policies import PRESETS, Policy, Stats
 
 TEXTS = ["speaker 3 says line 1", "speaker 3 says line 3", "speaker 2 says line 0"]
 
@@ -39,10 +40,13 @@ def by_hand(system: System, texts: Sequence[str]) -> tuple[float, float]:
                 block[cell] = float(stats.entropy_NM[0, cell]) / math.log(2)
             return reveal_NM
 
+    policy = PRESETS[str(system.manner.policy)]
     for text in texts:
         block: dict[int, float] = {}
         decoder, (text_NS, counts) = (
-            system.voice.decoder(system.manner, [text], policy=Kept()),
+            system.voice.decoder(
+                system.manner, [text], policy=Kept(**{f.name: getattr(policy, f.name) for f in fields(Policy)})
+            ),
             system.voice.batch([text]),
         )
         decoder.feed(text_NS, counts, ended=True)
@@ -64,6 +68,14 @@ def test_what_fills_a_block_behind_its_end_does_not_count(
     said, everything = by_hand(system, TEXTS)
     assert predictive_entropy(system, TEXTS, spoken(system, TEXTS, 3).codes) == pytest.approx(said, rel=1e-5)
     assert said != pytest.approx(everything, rel=1e-3)
+
+
+def test_what_is_decided_with_an_end_is_no_prediction(data: str, tmp_path: Path) -> None:
+    """Cells behind the end that the policy ``ending`` decides with it were not asked for: there is nothing to leave out."""
+    system = System("x", "block", Voice.load(make_run(tmp_path / "run", data)), Manner("block", 3, "ending"))
+    said, everything = by_hand(system, TEXTS)
+    assert predictive_entropy(system, TEXTS, spoken(system, TEXTS, 3).codes) == pytest.approx(said, rel=1e-5)
+    assert said == pytest.approx(everything)
 
 
 def test_of_several_codebooks_the_first_one_decides_the_end() -> None:

@@ -323,6 +323,44 @@ def test_iterations_stay_where_they_are_not_to_be_halved(out: Path, tmp_path: Pa
     assert [r.iterations for r in rounds(out, tmp_path / "run", 2, halve=False)] == [4, 4]
 
 
+def test_a_rounds_recipe_says_who_taught_it_and_in_how_many_iterations(out: Path, tmp_path: Path) -> None:
+    """Else a number that is not the default would contradict the record of the second round."""
+    named = {"stored": True, "iterations": 6, "teacher": str(own_teacher(out))}
+    asked = Distillation(
+        parse_training(recipe(stages=[{**ISD, "distillation": named}])), str(out), str(tmp_path / "run"), 2
+    )
+    first, second = asked(QUIET, processes=1)
+    assert (first.iterations, second.iterations) == (6, 3)
+    assert first.teacher == weights_hash(find(own_teacher(out)))
+    kept = yaml.safe_load((tmp_path / "run" / "round-2" / "recipe.yaml").read_text())["train"]
+    assert kept["start"] == asked.student(1)
+    told = kept["stages"][0]["distillation"]
+    assert (told["iterations"], told["teacher"]) == (3, None)
+
+
+@pytest.mark.parametrize("store", ["topk", "hidden"])
+def test_likeliest_classes_are_kept_at_the_one_temperature_that_stages_ask_for(
+    made: tuple[Path, Path, Path], out: Path, tmp_path: Path, store: str
+) -> None:
+    """A stage of hard targets asks for none."""
+    make(out, *made[1:], store=store)
+
+    def asked(run: str, *taus: float) -> Distillation:
+        soft = [{**ISD, "name": f"at-{i}", "distillation": {"stored": True, "tau": tau}} for i, tau in enumerate(taus)]
+        hard = {**ISD, "name": "codes", "distillation": {"stored": True, "targets": "hard"}}
+        return Distillation(
+            parse_training(recipe(start="teacher", stages=[hard, *soft])), str(out), str(tmp_path / run), 1
+        )
+
+    assert asked("one", 1.0)(QUIET, processes=1)
+    assert Dataset.open(str(out)).description["teach"]["tau"] == 1.0
+    if store == "hidden":
+        assert asked("two", 1.0, 3.0)(QUIET, processes=1)
+    else:
+        with pytest.raises(RecipeError, match=r"distillation\.tau 1 and 3: say one, or .* teach\.store=hidden"):
+            asked("two", 1.0, 3.0)(QUIET, processes=1)
+
+
 def test_finished_rounds_are_not_done_again(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = rounds(out, tmp_path / "run", 1)
     trained: list[str] = []
@@ -387,10 +425,21 @@ def test_a_round_with_other_weights_than_its_record_is_refused(out: Path, tmp_pa
     [
         ([{"name": "only", "masks": "hard", "steps": 1}], "taught ahead"),
         ([{**ISD, "distillation": {"stored": False}}], "taught ahead"),
-        ([ISD, {**ISD, "name": "more", "masks": "soft"}], "stages name several"),
         (
             [{**ISD, "distillation": {"stored": True, "policy": "random"}}],
             "of stage isd: policy 'random' needs random numbers",
+        ),
+        (
+            [ISD, {**ISD, "name": "more", "masks": "soft"}],
+            "masks is hard in isd and soft in more: say the same in both",
+        ),
+        ([ISD, {**ISD, "name": "more", "layout": "single_stream"}], "its layout is clean in isd and joint in more"),
+        *(
+            (
+                [ISD, {**ISD, "name": "more", "distillation": {"stored": True, name: value}}],
+                rf"\.{name} is .* {value} in more",
+            )
+            for name, value in (("policy", "margin"), ("iterations", 2), ("forced", True), ("teacher", "another"))
         ),
     ],
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -26,14 +29,17 @@ from manifests.training_recipe import parse as parse_training
 from pipelines.data import Result, opened
 from pipelines.engine.contract import Task
 from pipelines.repair.repair import repair
+from pipelines.report.captured import captured
 from pipelines.report.charts import size
 from pipelines.report.collect import collect
+from pipelines.report.film import SURE
 from pipelines.report.page import build_report
 from pipelines.report.teach import HOURS, storage
 from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
 from pipelines.subject import Subject
+from pipelines.summary import print_summary
 from pipelines.summary import taught as summary
 from pipelines.verify.verify import verify
 from tests.pipelines.test_report import Page
@@ -49,7 +55,7 @@ from training.policies import policy_of, preset
 from training.run import Job, train
 from training.taught import HEAD, StoredCodes
 from training.teacher import teacher_of
-from training.trajectory import Teacher
+from training.trajectory import Teacher, state
 
 torch.set_num_threads(1)
 BLOCK = 8
@@ -59,6 +65,8 @@ SETS = {
     "soft": {"views": 1, "mix": [{"noise": "bernoulli"}]},
 }
 TEACH = {"masks": "hard", "views": 2, "iterations": 3}
+Arrays = dict[str, np.ndarray]
+Change = Callable[[Arrays], Arrays]
 
 
 def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result:
@@ -71,10 +79,10 @@ def make(out: Path, corpus: Path, teach: dict[str, Any] | None = None) -> Result
         return data()
 
 
-def training(teacher: Path | None = None, **distillation: Any) -> TrainingRecipe:
-    """A recipe of one step: plain, or learning from a teacher. It starts from ``teacher``, or from nothing."""
+def training(start: Path | None = None, /, **distillation: Any) -> TrainingRecipe:
+    """A recipe of one step: plain, or learning from a teacher. It starts from a run, or from nothing."""
     one: dict[str, Any] = {"name": "only", "layout": "two_stream", "masks": "hard", "copies": 2, "steps": 1}
-    more = {} if teacher is None else {"start": str(teacher)}
+    more = {} if start is None else {"start": str(start)}
     if distillation:
         one |= {"loss": "distillation", "distillation": distillation}
     return parse_training({
@@ -96,6 +104,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def teacher(plain: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "teacher"
     train(Job(training(), str(plain[0]), str(run)), Ranks(), lambda: False, Console(quiet=True))
+    return run
+
+
+@pytest.fixture(scope="module")
+def stranger(plain: tuple[Path, Path], teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A talker of the same shape and tokens that taught nobody."""
+    run = tmp_path_factory.mktemp("runs") / "stranger"
+    train(Job(training(teacher), str(plain[0]), str(run)), Ranks(), lambda: False, Console(quiet=True))
     return run
 
 
@@ -160,6 +176,26 @@ def test_a_teacher_decides_by_any_policy_that_looks_at_the_model_alone(
     live, stored = (training(teacher, policy=policy, iterations=3, **more) for more in ({}, {"stored": True}))
     expected, found = gradient(out, live), gradient(out, stored)
     assert float((found - expected).norm() / expected.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3])
+def test_from_any_recorded_state_the_teacher_goes_on_as_it_did(
+    taught: dict[str, Path], teacher: Path, iteration: int
+) -> None:
+    """T20: rebuilt from the shard and taken to its end, in float32: the same cells in the same iterations, the same codes."""
+    data, talker = Dataset.open(str(taught["states"])), load_talker(teacher)[0]
+    stage = prepare(training(), data, None, Share()).course.stages[0]
+    assert next(talker.parameters()).dtype == torch.float32
+    for i, sample in enumerate(data.side("teach")):
+        batch = stage.batch([i])
+        step, token = (torch.from_numpy(sample.arrays[name].astype(np.int64))[None] for name in ("step", "token"))
+        ids = state(step, token, iteration, talker.vocabulary.mask)
+        assert torch.equal(ids == talker.vocabulary.mask, step >= iteration)
+        shown = replace(batch.noised, ids_NCLQ=ids, masked_NCLQ=step >= iteration)
+        rest = Teacher(talker, preset("even"), 3 - iteration + 1).trace(shown, batch.text_NS, batch.states_N)
+        decided = torch.where(rest.step_NCLQ > 0, rest.step_NCLQ.long() + iteration - 1, 0)
+        assert torch.equal(decided, step.where(step >= iteration, torch.tensor(0)))
+        assert torch.equal(rest.token_NCLQ, token)
 
 
 def test_top_k_keeps_the_likeliest_classes(taught: dict[str, Path]) -> None:
@@ -246,6 +282,65 @@ def test_the_page_tells_of_the_teacher_and_of_nobody_where_there_is_none(
     table = found.text[found.text.index("mean log p") :]
     said = [float(x) for x in re.findall(r"\b\d ([\d.]+)% ", table)[:3]]
     assert said == pytest.approx([100 * share for share in shares], abs=0.06)
+
+
+def test_the_page_shows_codes_as_they_appear_with_their_shades(taught: dict[str, Path]) -> None:
+    """Every cell says its code; it needs nothing beside the page, and stays small."""
+    data = Dataset.open(str(taught["states"]))
+    html = build_report(collect(data, list(receipts(data.store.sub(data.description["folders"]["teach"]), 100))))
+    section = html[html.index('<section id="teacher">') :]
+    section = section[: section.index("</section>")]
+    film = ElementTree.fromstring(section[section.index('<svg class="masks"') : section.index("</svg>") + 6])
+    cells = film.findall(".//rect")
+    words = [cell.findtext("title") or "" for cell in cells]
+    decided = {int(found[1]) for word in words if (found := re.search(r"^\w+: iteration (\d), \d+%", word))}
+    assert decided == {1, 2, 3}
+    assert [("true is" in word) for word in words] == [cell.get("class") == "wrong" for cell in cells]
+    frames = [g for g in film.findall("g") if g.get("class") == "cells told"]
+    assert len(frames) == len(film.findall(".//animate")) == 3
+    assert {g.get("fill-opacity") for frame in frames for g in frame.findall("g")} <= {str(upper) for upper in SURE}
+    assert len(film.findall(".//text")) > len(cells), "codes are written, and blocks numbered"
+    legend = [float(x) for x in re.findall(r'class="dot told" style="opacity:([\d.]+)"', section)]
+    assert legend == list(SURE)
+    assert " ".join(Page(section).text.split()).count("25% 50% 75% 100%") == 1
+    assert "http" not in section
+    assert len(section) < 200_000
+
+
+def test_of_likeliest_classes_it_is_told_how_much_they_hold(
+    plain: tuple[Path, Path], teacher: Path, taught: dict[str, Path], tmp_path: Path
+) -> None:
+    """Measured on the shards: all 33 classes hold everything, 2 of them little, and what to do is said."""
+    few = Path(shutil.copytree(plain[0], tmp_path / "out"))
+    make(few, plain[1], {"teacher": str(teacher), "store": "topk", "k": 2})
+    whole, part = (captured(Dataset.open(str(out))) for out in (taught["topk"], few))
+    assert whole is not None
+    assert part is not None
+    assert whole.mean == pytest.approx(1, abs=2e-3)
+    assert whole.note is None
+    logp = np.concatenate([s.arrays["logp"] for s in Dataset.open(str(few)).side("teach")])
+    assert part.cells == len(logp), "twelve utterances are looked at whole"
+    assert part.mean == pytest.approx(np.exp(logp.astype(np.float64)).sum(1).mean())
+    assert part.note is not None
+    assert "larger teach.k" in part.note
+    assert f"2 classes hold {part.mean:.1%} of the probability at tau 2" in summary(
+        Dataset.open(str(few)).description, part
+    )
+    told = page(Dataset.open(str(few))).text
+    assert f"{part}." in told
+    assert part.note[1:] in told
+    assert captured(Dataset.open(str(taught["hidden"]))) is None
+    assert "classes hold" not in page(Dataset.open(str(taught["hidden"]))).text
+    assert f"note: {part.note}" in ended(few, {"teach": 2})
+    assert str(part) in ended(few, {"teach": 2})
+    assert "classes hold" not in ended(few, {"teach": 0}), "where nothing was done no shard is read"
+
+
+def ended(out: Path, did: dict[str, int]) -> str:
+    """What a run ends with."""
+    paper = StringIO()
+    print_summary(Result(dict(Dataset.open(str(out)).description), did, 1.0), str(out), Console(file=paper, width=400))
+    return paper.getvalue()
 
 
 def test_what_more_hours_weigh_is_in_proportion(taught: dict[str, Path]) -> None:
@@ -376,13 +471,55 @@ def test_a_dataset_without_a_teacher_is_named(plain: tuple[Path, Path], teacher:
         )
 
 
-def test_states_of_another_teacher_are_refused(
-    taught: dict[str, Path], plain: tuple[Path, Path], teacher: Path, tmp_path: Path
+@pytest.mark.parametrize("store", ["states", "topk", "hidden"])
+@pytest.mark.parametrize("targets", ["soft", "hard"])
+def test_another_teacher_than_the_recorded_one_is_refused(
+    taught: dict[str, Path], stranger: Path, store: str, targets: str
 ) -> None:
-    train(Job(training(teacher), str(plain[0]), str(tmp_path)), Ranks(), lambda: False, Console(quiet=True))
-    made = training(tmp_path, stored=True)
+    """Whatever is read of what was recorded, and though nobody would have to run."""
+    made = training(stranger, stored=True, targets=targets, teacher=str(stranger))
+    with pytest.raises(
+        CheckpointError, match=r"not the teacher whose trajectories were recorded .* name that one or none"
+    ):
+        teacher_of(made, made.train.stages[0], Dataset.open(str(taught[store])))
+
+
+def test_states_are_not_replayed_by_another_teacher(taught: dict[str, Path], stranger: Path) -> None:
+    """Nobody is named: it would be the one that training starts from."""
+    made = training(stranger, stored=True)
     with pytest.raises(CheckpointError, match="not the teacher whose trajectories were recorded"):
         teacher_of(made, made.train.stages[0], Dataset.open(str(taught["states"])))
+
+
+@pytest.mark.parametrize("store", ["topk", "hidden"])
+def test_a_teacher_that_is_gone_is_not_missed_where_it_need_not_run(
+    taught: dict[str, Path], teacher: Path, tmp_path: Path, store: str
+) -> None:
+    gone = training(teacher, stored=True, teacher=str(tmp_path / "gone"))
+    assert teacher_of(gone, gone.train.stages[0], Dataset.open(str(taught[store])))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        teacher_of(gone, gone.train.stages[0], Dataset.open(str(taught["states"])))
+
+
+@pytest.mark.parametrize("store", ["states", "topk", "hidden"])
+@pytest.mark.parametrize(
+    ("name", "recorded", "other"), [("iterations", 3, 2), ("policy", "even", "margin"), ("forced", False, True)]
+)
+def test_a_recipe_that_asks_for_other_teaching_than_was_recorded_is_refused(
+    taught: dict[str, Path], teacher: Path, store: str, name: str, recorded: Any, other: Any
+) -> None:
+    data = Dataset.open(str(taught[store]))
+    for targets in ("soft", "hard"):
+        made = training(teacher, stored=True, targets=targets, **{name: other})
+        with pytest.raises(CheckpointError) as found:
+            teacher_of(made, made.train.stages[0], data)
+        assert str(found.value) == (
+            f"stage only: distillation.{name} is {other}, and {taught[store]} was taught with {recorded}: "
+            f"leave it out, or make the dataset with teach.{name}={other}"
+        )
+    for said in ({name: recorded}, {}):  # what was recorded, and the default, which a kept recipe spells out
+        made = parse_training(training(teacher, stored=True, **said).model_dump(mode="json"))
+        assert teacher_of(made, made.train.stages[0], data)
 
 
 def test_a_head_that_was_changed_is_refused(taught: dict[str, Path], teacher: Path, tmp_path: Path) -> None:
@@ -457,13 +594,47 @@ def test_verify_names_an_utterance_whose_steps_were_changed(taught: dict[str, Pa
     """The receipt and dataset.json agree with the shard: only the teacher itself can tell."""
     out = Path(shutil.copytree(taught["states"], tmp_path / "out"))
     for unit in range(len(Dataset.open(str(out)).description["teach"]["shards"])):
-        exchange_steps(out, unit)
+        changed(out, exchanged_steps, unit)
     found = faults(out)
     assert any("taught again it differs in step.npy" in fault for fault in found)
 
 
-def exchange_steps(out: Path, unit: int) -> None:
-    """The first sample's iterations 1 and 2 change places; hashes and sums are made to fit."""
+def exchanged_steps(arrays: Arrays) -> Arrays:
+    """Iterations 1 and 2 change places."""
+    step = arrays["step"]
+    return {"step": np.where(step == 1, 2, np.where(step == 2, 1, step)).astype(np.uint8)}
+
+
+def too_late(arrays: Arrays) -> Arrays:
+    return {"step": np.where(arrays["step"] == 3, 4, arrays["step"]).astype(np.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("store", "change", "said"),
+    [
+        ("hidden", lambda a: {"hidden": a["hidden"][:-1]}, r"hidden\.npy is of shape \(\d+, 32\), and \d+ cells were"),
+        ("topk", lambda a: {"ids": np.concatenate([a["ids"], a["ids"][:1]])}, r"ids\.npy is of shape .* cells were"),
+        ("topk", lambda a: {"logp": a["logp"][:, 1:]}, r"ids\.npy is of shape .*, logp\.npy of"),
+        ("states", lambda a: {"token": a["token"][:, :-1]}, r"token\.npy is of shape .*, step\.npy of"),
+        ("states", lambda a: {"sure": a["sure"][:1]}, r"sure\.npy is of shape .*, step\.npy of"),
+        ("states", lambda a: {"step": a["step"].ravel()}, r"step\.npy is of shape .*, not of 2 views"),
+        ("states", lambda a: {"more": a["step"]}, r"has more, step, sure, token"),
+        ("states", lambda a: {"step": np.minimum(a["step"], 1)[:, ::-1]}, "not those that were masked"),
+        ("states", too_late, "an iteration 4 of 3"),
+    ],
+)
+def test_verify_names_an_utterance_whose_arrays_do_not_belong_together(
+    taught: dict[str, Path], tmp_path: Path, store: str, change: Change, said: str
+) -> None:
+    """Hashes fit, as if it had been written so."""
+    out = Path(shutil.copytree(taught[store], tmp_path / "out"))
+    key = Dataset.open(str(out)).side("teach")[0].key
+    changed(out, change, 0)
+    assert any(re.search(rf"shard-000000\.tar: {key}: .*{said}", fault) for fault in faults(out))
+
+
+def changed(out: Path, change: Change, unit: int) -> None:
+    """Some arrays of a unit's first sample are others; hashes are made to fit, and sums where there is something to sum."""
     data = Dataset.open(str(out))
     store = data.store.sub(data.description["teach"]["folder"])
     shard = Shard(store, shard_stem(unit))
@@ -471,9 +642,9 @@ def exchange_steps(out: Path, unit: int) -> None:
     for i, sample in enumerate(shard):
         arrays = dict(sample.arrays)
         if i == 0:
-            step = arrays["step"]
-            arrays["step"] = np.where(step == 1, 2, np.where(step == 2, 1, step)).astype(np.uint8)
-        tally.take(arrays)
+            arrays |= change(arrays)
+        if change is exchanged_steps:
+            tally.take(arrays)
         members = {f"{name}.npy": npy.dump(array) for name, array in arrays.items()}
         samples.append((sample.key, {"json": canonical(sample.meta), **members}))
     packed, stem, receipt = pack(samples), shard_stem(unit), read_receipt(store, unit)

@@ -80,6 +80,30 @@ def test_every_score_budget_and_filter_decodes_two_blocks() -> None:
     assert len(orders) > 50
 
 
+@pytest.mark.parametrize("name", ["even", "ending", "threshold"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_cached_is_uncached_up_to_the_end_of_speech(name: str, codebooks: int) -> None:
+    """T06 for rows that end, one by one, and of logits in every pass, though later ones look at masked positions only."""
+    inside = 0
+    for seed in range(8):
+        made, text_NS, seen = talker(codebooks, seed=seed), words(1, 7, seed), recorded(PRESETS[name])
+        expected = decode_blocks(Told(made, text_NS, [7]), PRESETS[name], 3, 4)
+        found = decoder(made, seen, rows=1, steps=3)
+        found.feed(text_NS, ended=True)
+        chunks, raw = [], []
+        while (chunk := found.next()) is not None:
+            assert found.before_NBQ is not None
+            chunks.append(chunk)
+            raw.append(found.before_NBQ)
+        codes_NLQ, length = torch.cat(raw, 1), 4 * len(chunks)
+        assert torch.equal(codes_NLQ, expected.codes_NLQ[:, :length])
+        assert torch.equal(whole(chunks)[1], expected.steps_NLQ[:, :length])
+        for ours, theirs, masked_NM in zip(seen.seen, expected.logits, expected.masked, strict=False):
+            torch.testing.assert_close(ours[masked_NM], theirs[masked_NM], rtol=0, atol=1e-12)
+        inside += 0 < chunks[-1].valid_N[0] < 4
+    assert inside, "some rows end in mid-block"
+
+
 @pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 @pytest.mark.parametrize("codebooks", [1, 3])
 @pytest.mark.parametrize("fused", [True, False])
@@ -162,6 +186,7 @@ def test_only_confidences_are_not_planned() -> None:
     assert planned(preset("threshold"), 16, 4) is None
     assert planned(preset("gap"), 16, 4) is None
     assert planned(preset("dilated"), 16, 4) is None
+    assert planned(preset("ending"), 16, 4) is None, "cells behind an end are not counted"
 
 
 def test_settled_keys_are_never_written_again() -> None:

@@ -20,6 +20,7 @@ from training.talker import Talker
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "block": ("block", {"steps": 3}),
     "block threshold": ("block", {"steps": 4, "policy": preset("threshold")}),
+    "block ending": ("block", {"steps": 3, "policy": preset("ending")}),
     "block sampled": ("block", {"steps": 2, "policy": preset("even", temperature=0.8)}),
     "block unfused": ("block", {"steps": 3, "fused": False}),
     "autoregressive": ("autoregressive", {"temperature": 0.5}),
@@ -162,6 +163,25 @@ def test_rows_end_at_their_first_eos(kind: str, bias: float) -> None:
             assert (chunk.codes_NTQ[row, v:] == 11).all()
     assert decoder.finished
     assert decoder.next() is None
+
+
+@every_kind
+def test_rows_end_inside_a_block(kind: str) -> None:
+    """T14: speech that really ends between the ends of a block, and is that of any longer room to speak in."""
+    inside = 0
+    for seed in range(6):
+        made, text_NS = talker(seed=seed), words(4, 9, seed=seed)
+        with torch.no_grad():
+            made.head.bias[-1] += 1.0
+        decoder = opened(made, kind, 4)
+        decoder.feed(text_NS, ended=True)
+        chunks = list(stream(decoder))
+        longer = decode_all(opened(made, kind, 4, max_frames=40), text_NS)
+        for row, outcome in enumerate(decoder.outcomes):
+            if outcome is Outcome.ENDED:
+                assert torch.equal(joined(chunks, 4)[row], longer[row])
+                inside += any(0 < chunk.valid_N[row] < made.settings.block for chunk in chunks)
+    assert inside
 
 
 @every_kind

@@ -15,6 +15,7 @@ from training.policies.budgets import BUDGETS, DecayingThreshold, EntropyBound, 
 from training.policies.filters import FILTERS, MinGap
 from training.policies.policy import Policy
 from training.policies.scores import NEEDS, SCORES, margin, pmi
+from training.policies.written import ENDING
 
 SPELLED = {
     "even": "max_prob+even_ceil+none", "cosine": "cosine+max_prob", "margin": "margin+none", "random": "random+none", "pmi": "pmi+even_ceil",
@@ -37,8 +38,13 @@ def test_the_documentation_lists_every_part_with_its_numbers() -> None:
         assert "`" + ":".join([name, *(signature(maker).parameters if maker else ())]) + "`" in told, name
 
 
+def test_ends_come_last_in_any_policy_that_says_so() -> None:
+    assert policy_of("ending") is PRESETS["ending"] == policy_of("ending+max_prob")
+    assert policy_of("pmi+ending+threshold:0.8") == Policy(pmi, Threshold(0.8), ends_last=True)
+
+
 def test_no_part_has_the_name_of_another() -> None:
-    names = [*SCORES, *BUDGETS, *FILTERS]
+    names = [*SCORES, *BUDGETS, *FILTERS, *ENDING]
     assert len(set(names)) == len(names)
 
 
@@ -76,7 +82,8 @@ def test_numbers_reach_their_parameters_by_place_or_by_name(tau: float, decay: f
         ("pmi+evne", r"policy 'pmi\+evne': no part 'evne'; there are scores: .*; budgets: .*even_ceil.*; filters: .*min_gap"),
         ("pmi+", "no part ''; there are"),
         ("", "no policy ''"),
-        ("pmi+cosine+margin", r"policy 'pmi\+cosine\+margin': pmi and margin are both a score: leave one out"),
+        ("pmi+cosine+margin", r"policy 'pmi\+cosine\+margin': pmi and margin are both its score: leave one out"),
+        ("ending+pmi+ending", "ending and ending are both its end: leave one out"),
         ("threshold:a", "threshold:a: 'a' is not a number"),
         ("threshold:nan", "'nan' is not a number"),
         ("threshold:0.5:0.5", r"threshold takes 1 number \(tau\), as in threshold:tau=0.5"),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from manifests.dataset import Dataset
 from manifests.settings.mask import BernoulliSettings, MaskSet, MaskSettings
+from manifests.settings.teach import TeachSettings
 from manifests.settings.train import MASKED_LAYOUTS
 from manifests.training_recipe import TrainingRecipe
 from tests.training.datasets import SETS, VOCAB, recipe, utterances, write_dataset
@@ -33,6 +34,7 @@ from training.logs import LOG, Silent
 from training.losses import WEIGHTINGS
 from training.objective import OBJECTIVES, loss_of
 from training.optimiser import OPTIMISERS
+from training.policies import PRESETS
 from training.run import Job, check, train
 from training.schedule import SCHEDULES, factor
 from training.talker import Talker
@@ -124,6 +126,7 @@ def test_settings_name_the_strategies_there_are() -> None:
     from manifests.settings.train import (
         AdamWSettings,
         CosineSettings,
+        DistillationSettings,
         MuonSettings,
         StageSettings,
         ValidationSettings,
@@ -135,6 +138,9 @@ def test_settings_name_the_strategies_there_are() -> None:
     assert set(get_args(fields["loss"].annotation)) == set(OBJECTIVES)
     assert set(get_args(fields["weighting"].annotation)) == set(WEIGHTINGS)
     assert set(get_args(ValidationSettings.model_fields["layout"].annotation)) == set(MASKED_LAYOUTS)
+    policies = [set(get_args(s.model_fields["policy"].annotation)) for s in (DistillationSettings, TeachSettings)]
+    assert policies[0] == policies[1]
+    assert {"even", "ending"} <= policies[0] <= set(PRESETS)
     assert {s.model_fields["name"].default for s in (AdamWSettings, MuonSettings)} == set(OPTIMISERS)
     assert {s.model_fields["name"].default for s in (CosineSettings, WsdSettings)} == set(SCHEDULES)
 

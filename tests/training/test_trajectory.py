@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.training import tiny
+from tests.training.uncached import behind_the_end
 from training.decoding.block import BlockDecoder
 from training.layout import Noised, single_stream, two_stream
 from training.losses import reverse_kl
 from training.policies import preset
 from training.talker import Talker
-from training.trajectory import CONTEXTS, GIVEN, Teacher, state
+from training.trajectory import CONTEXTS, GIVEN, Seen, Teacher, state
 
 BLOCK = 4
 
@@ -104,7 +105,7 @@ def test_every_block_decides_its_quota(steps: int) -> None:
 @pytest.mark.parametrize("context", list(CONTEXTS))
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("codebooks", [1, 2])
-@pytest.mark.parametrize("policy", ["even", "margin", "left_to_right", "threshold"])
+@pytest.mark.parametrize("policy", ["even", "ending", "margin", "left_to_right", "threshold"])
 def test_replayed_from_its_record_it_decides_the_same(policy: str, codebooks: int, forced: bool, context: str) -> None:
     """T20: the state before each iteration, rebuilt and run through the training layout, gives the same cells, codes and certainty."""
     talker, steps = tiny.talker(codebooks), 3
@@ -155,10 +156,16 @@ def decided(
         for n in range(open_NCLQ.shape[0]):
             for c in range(open_NCLQ.shape[1]):
                 stats = preset(policy).stats(logits_NCLQV[n, c, part].reshape(1, BLOCK * q, -1))
-                masked = open_NCLQ[n, c, part].reshape(1, -1)
-                chosen = stats.token_NM.view(BLOCK, q) if truth is None else truth.codes_NLQ[n, part]
+                open_BQ, token_BQ = open_NCLQ[n, c, part], stats.token_NM.view(BLOCK, q)
+                last = preset(policy).ends_last
+                over_BQ = behind_the_end(torch.where(open_BQ, token_BQ, shown_NCLQ[n, c, part])[None], v.eos)[0]
+                masked = (open_BQ & ~over_BQ if last and step < steps else open_BQ).reshape(1, -1)
+                chosen = token_BQ if truth is None else truth.codes_NLQ[n, part]
                 mine = (preset(policy).select(stats, masked, step, steps, codebooks=q) & masked).view(BLOCK, q)
-                if q > 1:  # frames that codebook 0 has ended, now or as it was given, end in all
+                if last:
+                    ended = open_BQ & behind_the_end(torch.where(mine, chosen, shown_NCLQ[n, c, part])[None], v.eos)[0]
+                    chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
+                elif q > 1:  # frames that codebook 0 has ended, now or as it was given, end in all
                     first = torch.where(mine, chosen, shown_NCLQ[n, c, part])[:, :1]
                     ended = open_NCLQ[n, c, part] & ~mine & (first == v.eos)
                     chosen, mine = chosen.masked_fill(ended, v.eos), mine | ended
@@ -182,26 +189,33 @@ def test_an_utterance_is_traced_alike_alone_and_beside_longer_ones(context: str)
 
 
 @pytest.mark.parametrize("codebooks", [1, 2])
-@pytest.mark.parametrize("policy", ["even", "left_to_right", "cosine", "margin"])
+@pytest.mark.parametrize("policy", ["even", "ending", "left_to_right", "cosine", "margin"])
 def test_a_decoder_goes_the_way_of_the_teacher(policy: str, codebooks: int) -> None:
-    """What a decoder said, masked wholly and traced behind itself, is decided again: same codes, same iterations."""
-    talker, steps = tiny.talker(codebooks, max_frames=24), 3
-    text_NS, states_N = texts(1)
+    """What a decoder said, masked wholly and traced behind itself, is decided again: same codes, same iterations, ends among them."""
+    inside = [_same_way(tiny.talker(codebooks, seed=seed, max_frames=24), policy) for seed in range(6)]
+    assert any(inside), "speech ends in mid-block somewhere"
+
+
+def _same_way(talker: Talker, policy: str) -> bool:
+    """Whether speech ended inside a block."""
+    steps, (text_NS, states_N) = 3, texts(1)
     decoder = BlockDecoder(talker, 1, policy=preset(policy), steps=steps)
     decoder.feed(text_NS, states_N.tolist(), ended=True)
-    said, when = [], []
+    said, when, valid = [], [], []
     while (chunk := decoder.next()) is not None:
         said.append(decoder.before_NBQ)
         when.append(chunk.steps_NTQ)
+        valid.append(chunk.valid_N[0])
     codes_NLQ = torch.cat([s for s in said if s is not None], 1)
     length = codes_NLQ.shape[1]
-    masked = torch.ones(1, 1, length, codebooks, dtype=torch.bool)
+    masked = torch.ones(1, 1, length, talker.vocabulary.codebooks, dtype=torch.bool)
     x = Noised(codes_NLQ, torch.full_like(codes_NLQ, talker.vocabulary.mask)[:, None], masked,
                torch.ones(1, length, dtype=torch.bool), torch.tensor([length]))  # fmt: skip
     trace = Teacher(talker, preset(policy), steps).trace(x, text_NS, states_N)
     assert torch.equal(trace.token_NCLQ[:, 0], codes_NLQ)
     steps_NTQ = torch.cat(when, 1)
     assert torch.equal(trace.step_NCLQ[:, 0, : steps_NTQ.shape[1]].long(), steps_NTQ.long())
+    return 0 < valid[-1] < BLOCK
 
 
 @pytest.mark.parametrize("steps", [2, 4])
@@ -253,3 +267,43 @@ def test_the_last_iteration_a_byte_can_hold() -> None:
     assert sorted(trace.step_NCLQ.flatten().tolist()) == [1, 2, 3, 4], (
         "one cell an iteration, and nothing after the last"
     )
+
+
+def test_behind_the_last_iteration_a_byte_can_hold_everything_is_decided() -> None:
+    """T20: 256 cells in 255 iterations; the state behind them asks whether a byte is below 256."""
+    talker = tiny.silence_eos(tiny.talker(16, block=16))
+    x, words, mask = noised(talker, frames=(15,), copies=1, rate=1.0), texts(1), talker.vocabulary.mask
+    trace = Teacher(talker, preset("even"), 255).trace(x, *words)
+    assert trace.step_NCLQ.max() == 255
+    last_NCLQ = trace.step_NCLQ == 255
+    assert torch.equal(state(trace.step_NCLQ, trace.token_NCLQ, 255, mask) == mask, last_NCLQ)
+    assert torch.equal(state(trace.step_NCLQ, trace.token_NCLQ, 256, mask), trace.token_NCLQ)
+    assert not (trace.token_NCLQ == mask).any()
+
+
+@pytest.mark.parametrize("context", list(CONTEXTS))
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_rebuilt_states_are_those_that_the_teacher_saw(
+    codebooks: int, context: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T20: before every iteration, what is rebuilt from the record is what went through the network."""
+    talker, steps, of = tiny.talker(codebooks), 4, CONTEXTS[context]
+    shown: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Watched:
+        seen: Seen
+
+        def hidden(self, ids_NCLQ: Tensor) -> Tensor:
+            shown.append(ids_NCLQ)
+            return self.seen.hidden(ids_NCLQ)
+
+    monkeypatch.setitem(CONTEXTS, context, lambda *asked: Watched(of(*asked)))
+    x, words = noised(talker), texts(3)
+    trace = Teacher(talker, preset("even"), steps, context=context).trace(x, *words)
+    assert len(shown) == steps
+    valid_NCL = x.valid_NL[:, None].expand(-1, 2, -1)
+    for j, ids_NCLQ in enumerate(shown, 1):
+        rebuilt_NCLQ = state(trace.step_NCLQ, trace.token_NCLQ, j, talker.vocabulary.mask)
+        assert torch.equal(rebuilt_NCLQ[valid_NCL], ids_NCLQ[valid_NCL])
+    assert not torch.equal(shown[0], shown[-1]), "it does decide in between"

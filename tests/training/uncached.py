@@ -68,6 +68,17 @@ class Decoded:
     masked: list[Tensor]
 
 
+def behind_the_end(ids_NBQ: Tensor, eos: int) -> Tensor:
+    """Cells after the first cell of codebook 0 that is EOS, counted one by one."""
+    found_NBQ = torch.zeros_like(ids_NBQ, dtype=torch.bool)
+    for n, ids_BQ in enumerate(ids_NBQ.tolist()):
+        for place, ids_Q in enumerate(ids_BQ):
+            if ids_Q[0] == eos:
+                found_NBQ[n, place, 1:], found_NBQ[n, place + 1 :] = True, True
+                break
+    return found_NBQ
+
+
 def decode_blocks(
     told: Told, policy: Policy, steps: int, blocks: int, prior: Tensor | None = None, seed: int = 0
 ) -> Decoded:
@@ -88,10 +99,17 @@ def decode_blocks(
             masks.append(masked_NM)
             key = Key(seed, utterance_N, block)
             stats = policy.stats(logits_NMC, step, key, prior)
-            reveal_NBQ = policy.select(stats, masked_NM, step, steps, key, q).view(n, size, q)
-            codes_NLQ[:, here] = torch.where(reveal_NBQ, stats.token_NM.view(n, size, q), codes_NLQ[:, here])
+            now_NBQ = torch.where(codes_NLQ[:, here] == v.mask, stats.token_NM.view(n, size, q), codes_NLQ[:, here])
+            shown_NM = masked_NM
+            if policy.ends_last and step < steps:
+                shown_NM = masked_NM & ~behind_the_end(now_NBQ, v.eos).flatten(1)
+            reveal_NBQ = policy.select(stats, shown_NM, step, steps, key, q).view(n, size, q)
+            before_NBQ = codes_NLQ[:, here] == v.mask
+            codes_NLQ[:, here] = torch.where(reveal_NBQ, now_NBQ, codes_NLQ[:, here])
             steps_NLQ[:, here] = steps_NLQ[:, here].masked_fill(reveal_NBQ, step)
             over_NBQ = (codes_NLQ[:, here, :1] == v.eos) & (codes_NLQ[:, here] == v.mask)
+            if policy.ends_last:
+                over_NBQ = behind_the_end(codes_NLQ[:, here], v.eos) & before_NBQ
             codes_NLQ[:, here] = codes_NLQ[:, here].masked_fill(over_NBQ, v.eos)
             steps_NLQ[:, here] = steps_NLQ[:, here].masked_fill(over_NBQ, step)
     return Decoded(codes_NLQ, steps_NLQ, seen, masks)

@@ -15,10 +15,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from training.deciding import decide
 from training.decoding.opening import Pass, openings_of
 from training.decoding.protocol import Chunk
 from training.decoding.session import Common, Session
-from training.ending import ended
 from training.policies.budgets import Schedule
 from training.policies.filters import Unfiltered
 from training.policies.policy import Policy
@@ -27,7 +27,7 @@ from training.talker import Talker
 
 def planned(policy: Policy, cells: int, steps: int) -> tuple[int, ...] | None:
     """How many of ``cells`` masks are left after each step, down to 0. None where the counts depend on what the model says."""
-    if not isinstance(policy.budget, Schedule) or not isinstance(policy.filter, Unfiltered):
+    if not isinstance(policy.budget, Schedule) or not isinstance(policy.filter, Unfiltered) or policy.ends_last:
         return None
     left = []
     for step in range(1, steps):
@@ -63,7 +63,7 @@ class BlockDecoder(Session):
     """Speaks a block at a time, in ``steps`` passes each at most, cells in the order of ``policy``.
 
     ``fused`` False settles each block by a pass of its own. ``prior`` is what the policy compares with, if it does.
-    A policy of fixed counts never waits for the device inside a block; one that tests confidences does once a step.
+    A policy of fixed counts never waits for the device inside a block; one that tests confidences, or puts ends last, does once a step.
     """
 
     def __init__(
@@ -154,12 +154,9 @@ class BlockDecoder(Session):
         return hidden_RD
 
     def _uncover(self, canvas: Canvas, logits_NBQC: Tensor, step: int) -> None:
-        """Let the policy decide cells, and end frames that codebook 0 has ended."""
-        key, masked_NM = self.key(self.block), canvas.masked_NBQ.flatten(1)
+        """Let the policy decide cells, and an end those that are over with it."""
+        key, ids_NBQ, masked_NBQ = self.key(self.block), canvas.ids_NBQ, canvas.masked_NBQ
         stats = self.policy.stats(logits_NBQC.flatten(1, 2), step, key, self.prior)
-        reveal_NM = self.policy.select(stats, masked_NM, step, self.steps, key, self.codebooks)
-        shape = canvas.ids_NBQ.shape
-        canvas.uncover(reveal_NM.view(shape), stats.token_NM.view(shape), step)
-        if self.codebooks > 1:
-            v = self.talker.vocabulary
-            canvas.uncover(ended(canvas.ids_NBQ, canvas.masked_NBQ, v), v.eos, step)
+        v = self.talker.vocabulary
+        written_NBQ, now_NBQ = decide(self.policy, stats, ids_NBQ, masked_NBQ, step, self.steps, v, key)
+        canvas.uncover(now_NBQ, written_NBQ, step)

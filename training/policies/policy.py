@@ -38,7 +38,11 @@ from training.policies.stats import Stats
 
 @dataclass(frozen=True)
 class Policy:
-    """How a block is revealed. ``temperature`` 0 takes the likeliest class; ``tempered`` judges after temperature and nucleus."""
+    """How a block is revealed. ``temperature`` 0 takes the likeliest class; ``tempered`` judges after temperature and nucleus.
+
+    ``ends_last``: what lies behind the end of speech, as it is decided or would be by now, takes no part in the ranking
+    (:func:`training.deciding.decide`). Else frames that fill a block up, of which a talker is sure, are decided before the last of speech.
+    """
 
     score: Score = max_prob
     budget: Budget = field(default_factory=Schedule)
@@ -46,6 +50,7 @@ class Policy:
     temperature: float = 0.0
     top_p: float = 1.0
     tempered: bool = False
+    ends_last: bool = False
 
     def stats(self, logits_NMC: Tensor, step: int = 1, key: Key | None = None, prior: Tensor | None = None) -> Stats:
         """Choose a class for each cell. ``prior``: log probabilities (C,), (M, C) or (N, M, C), where the score needs one."""
@@ -78,6 +83,7 @@ class Policy:
 
 PRESETS: dict[str, Policy] = {
     "even": Policy(),
+    "ending": Policy(ends_last=True),
     "cosine": Policy(budget=Schedule(cosine)),
     "margin": Policy(score=margin),
     "random": Policy(score=random),

@@ -1,6 +1,6 @@
 """Policies as people write them: a preset's name, or registered parts joined by +, as in ``pmi+threshold:0.8+min_gap:2``.
 
-A part is a score, a budget or a filter; each is said once at most, in any order, and what is left out is that of ``even``. Numbers of a part stand
+A part is a score, a budget or a filter, or ``ending``; each is said once at most, in any order, and what is left out is that of ``even``. Numbers of a part stand
 behind colons, in the order of its parameters or by name: ``decaying_threshold:0.9:0.2``, ``decaying_threshold:decay=0.2``. A name that stands
 alone is a preset where there is one: ``quantile`` is ``pmi+quantile``, ``dilated`` is ``all+dilated``.
 """
@@ -17,7 +17,13 @@ from training.policies.filters import FILTERS
 from training.policies.policy import PRESETS, Policy, build
 from training.policies.scores import NEEDS, SCORES
 
-PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {"score": SCORES, "budget": BUDGETS, "filter": FILTERS}
+ENDING = {"ending": lambda: True}  # Policy.ends_last
+PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "score": SCORES,
+    "budget": BUDGETS,
+    "filter": FILTERS,
+    "end": ENDING,
+}
 
 
 def policy_of(text: str) -> Policy:
@@ -32,11 +38,12 @@ def policy_of(text: str) -> Policy:
         if kind is None:
             raise ValueError(_unknown(name, text))
         if kind in names:
-            raise ValueError(f"policy {text!r}: {names[kind]} and {name} are both a {kind}: leave one out")
+            raise ValueError(f"policy {text!r}: {names[kind]} and {name} are both its {kind}: leave one out")
         maker = (lambda: None) if kind == "score" else PARTS[kind][name]
         names[kind], options[kind] = name, numbers(part, maker)
+    ends_last = names.pop("end", None) is not None
     try:
-        return build(**names, options=options)  # pyright: ignore[reportArgumentType]
+        return build(**names, options=options, ends_last=ends_last)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise ValueError(f"policy {text!r}: {error}") from None
 
