@@ -34,7 +34,7 @@ from training.logs import LOG, Silent
 from training.losses import WEIGHTINGS
 from training.objective import OBJECTIVES, loss_of
 from training.optimiser import OPTIMISERS
-from training.policies import PRESETS
+from training.policies import PRESETS, teaching_policy
 from training.run import Job, check, train
 from training.schedule import SCHEDULES, factor
 from training.talker import Talker
@@ -138,9 +138,11 @@ def test_settings_name_the_strategies_there_are() -> None:
     assert set(get_args(fields["loss"].annotation)) == set(OBJECTIVES)
     assert set(get_args(fields["weighting"].annotation)) == set(WEIGHTINGS)
     assert set(get_args(ValidationSettings.model_fields["layout"].annotation)) == set(MASKED_LAYOUTS)
-    policies = [set(get_args(s.model_fields["policy"].annotation)) for s in (DistillationSettings, TeachSettings)]
-    assert policies[0] == policies[1]
-    assert {"even", "ending"} <= policies[0] <= set(PRESETS)
+    one, other = (s.model_fields["policy"] for s in (DistillationSettings, TeachSettings))
+    assert (one.default, one.description) == (other.default, other.description)
+    named = str(one.description).partition(": ")[2].partition(" or ")[0].split(", ")
+    assert {"even", "ending"} <= set(named)
+    assert all(teaching_policy(name) == PRESETS[name] for name in named)
     assert {s.model_fields["name"].default for s in (AdamWSettings, MuonSettings)} == set(OPTIMISERS)
     assert {s.model_fields["name"].default for s in (CosineSettings, WsdSettings)} == set(SCHEDULES)
 
