@@ -45,6 +45,7 @@ class Prepared:
 
 def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: Share) -> Prepared:
     """Read lengths, choose rows, find masks. Raises :class:`RowsError`, and ``ShardError`` for a damaged shard."""
+    _require_states(recipe, dataset)
     about = identity(dataset)
     cache = None if run is None else run / f"lengths-{about['fingerprint']}.npy"
     known_R = lengths(dataset, cache)
@@ -68,6 +69,15 @@ def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: S
         beside(recipe, dataset),
         (*notes, *more, *_never_warm(recipe, sum(steps))),
     )
+
+
+def _require_states(recipe: TrainingRecipe, dataset: Dataset) -> None:
+    """Raise :class:`RowsError` where the talker is to read text states that the dataset does not have."""
+    if recipe.talker.text_width is not None and "states" not in dataset.description:
+        raise RowsError(
+            f"{dataset.store.root}: talker.text_width ({recipe.talker.text_width}) asks for given text states, and this dataset has none: "
+            "leave talker.text_width empty"
+        )
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
