@@ -10,11 +10,19 @@ from pipelines.commands.options import PrecisionOpt, console
 
 
 def say(
-    text: Annotated[str, typer.Argument(help="What to say, spelled as in the texts of the dataset.")],
+    text: Annotated[
+        str | None, typer.Argument(help="What to say, spelled as in the texts of the dataset.", show_default=False)
+    ] = None,
     run: Annotated[str, typer.Option(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
     out: Annotated[
         str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")
     ] = "out.wav",
+    states: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a text: a .npy file of its text states, for a talker that reads such (states x width)."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps of each block.")] = 4,
     decoder: Annotated[str | None, typer.Option(help="block, ar or mtp; empty: what the run was trained for.")] = None,
     policy: Annotated[
@@ -40,11 +48,15 @@ def say(
                speechmill say "turn on the kitchen lights" --stream -o - | aplay -f S16_LE -r 16000
     """
     from pipelines.say import say_into
+    from pipelines.voice.errors import SpeakError
     from pipelines.voice.voice import Manner
+    from pipelines.voice.words import read_states
 
+    if (text is None) == (states is None):
+        raise SpeakError("nothing to say, or two things: give a text, or --states FILE.npy")
     say_into(
         run,
-        text,
+        text if text is not None else read_states(str(states)),
         Manner(decoder, steps, policy, temperature, seed, max_seconds),
         out,
         stream,

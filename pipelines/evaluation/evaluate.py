@@ -35,6 +35,7 @@ from pipelines.subject import Subject, Unreachable
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
+from pipelines.voice.words import Words
 
 FOLDER, FIGURES, HEARD, PLOT, PAGE = "eval", "eval.json", "heard.jsonl", "eval.png", "index.html"
 FORMAT = "speechmill-eval/1"
@@ -88,25 +89,28 @@ class Evaluation:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         voice = Voice.load(asked.run, device, asked.precision)
         dataset = _dataset(asked, voice)
-        sentences = held_out(dataset, asked.sentences)
         others = [(kind, Voice.load(run, device, asked.precision)) for kind, run in asked.others]
         for kind, other in others:
             _require_same_tokens(other, voice, kind)
+        given = any(one.text_width is not None for one in (voice, *(other for _, other in others)))
+        sentences = held_out(dataset, asked.sentences, given)
         limit = _limit(sentences, voice)
         rows = [
             replace(system, manner=replace(system.manner, max_seconds=limit))
             for system in systems(voice, others, asked.steps, asked.policies, asked.seed)
         ]
         for system in rows:
-            system.voice.decoder(system.manner, [sentences[0].text])  # refused now, not after the first rows
+            words = [sentences[0].words(system.voice.text_width)]
+            system.voice.decoder(system.manner, words)  # refused now, not after the first rows
+            system.voice.batch(words)
         opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset))
         for note in opened.notes:
             console.print(f"eval: {note}", soft_wrap=True)
         return opened
 
-    @property
-    def texts(self) -> list[str]:
-        return [s.text for s in self.sentences]
+    def words(self, voice: Voice) -> list[Words]:
+        """The sentences as a talker is told them."""
+        return [s.words(voice.text_width) for s in self.sentences]
 
     @property
     def recorded(self) -> list[Sentence]:
@@ -137,11 +141,12 @@ class Evaluation:
     def _row(self, system: System) -> Row:
         self.console.print(f"eval: {system.name}", soft_wrap=True)
         asked, rate = self.asked, self.voice.parts.speech.spec.frame_rate
-        alone = speaking.timings(system, self.texts[: asked.timed])
-        said = speaking.spoken(system, self.texts, asked.batch)
+        words = self.words(system.voice)
+        alone = speaking.timings(system, words[: asked.timed])
+        said = speaking.spoken(system, words, asked.batch)
         figures = {
             **measures.of_codes(said.codes, [s.codes_FQ for s in self.sentences]), "unfinished": said.cut,
-            "predictive_entropy_bits": predictive_entropy(system, self.texts[: asked.timed], said.codes[: asked.timed]),
+            "predictive_entropy_bits": predictive_entropy(system, words[: asked.timed], said.codes[: asked.timed]),
             "speed": {
                 **speaking.speed(alone, rate), "batch": asked.batch,
                 "batched_tokens_per_second": said.frames / said.seconds if said.seconds else 0.0,
