@@ -14,8 +14,11 @@ from rich.console import Console
 from manifests.dataset import Dataset
 from manifests.keys import key_of
 from manifests.recipe import Recipe, RecipeError, parse
+from manifests.shards import npy
+from manifests.storage import Store
 from pipelines.data import Result, opened
 from pipelines.repair.repair import repair
+from pipelines.stages.s68_states import read, read_one
 from pipelines.status import status
 from pipelines.summary import stated
 from pipelines.verify.verify import verify
@@ -234,9 +237,18 @@ def test_what_there_is_of_them_is_told(finished: Path) -> None:
     assert "states-" in page.getvalue()
 
 
-def test_files_are_named_by_keys(tmp_path: Path) -> None:
-    from manifests.storage import Store
-    from pipelines.stages.s68_states import read_one
+def test_states_come_from_object_storage_in_order() -> None:
+    store = Store("memory://states-of-a-test")
+    keys = [f"k{i}" for i in range(70)]
+    for i, key in enumerate(keys):
+        if i % 9:
+            store.publish(f"{key}.npy", npy.dump(np.full((1, WIDTH), i, np.float32)))
+    found = list(read(store, keys, WIDTH))
+    assert [f if isinstance(f, str) else int(f[0, 0]) for f in found] == [
+        i if i % 9 else f"k{i}.npy is missing" for i in range(70)
+    ]
 
+
+def test_files_are_named_by_keys(tmp_path: Path) -> None:
     np.save(tmp_path / f"{key_of('a/../b.c')}.npy", np.ones((1, WIDTH), np.float32))
     assert not isinstance(read_one(Store(str(tmp_path)), WIDTH, key_of("a/../b.c")), str)
