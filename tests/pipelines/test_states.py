@@ -23,6 +23,7 @@ from pipelines.status import status
 from pipelines.summary import stated
 from pipelines.verify.verify import verify
 from tests.faults import command
+from tests.pipelines.test_forecast import foretold
 from tests.small_corpus import fingerprints, write_corpus
 
 QUIET = Console(quiet=True)
@@ -235,6 +236,17 @@ def test_what_there_is_of_them_is_told(finished: Path) -> None:
     page = io.StringIO()
     status(str(finished)).render(Console(file=page, width=200))
     assert "states-" in page.getvalue()
+
+
+def test_they_are_foretold_like_other_stages(finished: Path, corpus: Path, source: Path, tmp_path: Path) -> None:
+    asked = recipe(corpus, source)
+    for origin, out in (("", tmp_path / "new"), (str(finished), tmp_path / "like")):
+        spent = {
+            row.stage: row for row in foretold(asked, out, **({"source": origin} if origin else {})).forecast.stages
+        }
+        assert spent["states"].measured.source == ("receipts" if origin else "probe")
+        held = sum(shard["bytes"] for shard in Dataset.open(str(finished)).description["states"]["shards"])
+        assert spent["states"].bytes == pytest.approx(held, rel=0.5)
 
 
 def test_states_come_from_object_storage_in_order() -> None:
