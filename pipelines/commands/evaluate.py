@@ -28,6 +28,13 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
     ] = None,
+    ear: Annotated[
+        str | None,
+        typer.Option(
+            help="Who hears as well: whisper, faster-whisper, or '{name: whisper, weights: PATH, language: de}'."
+        ),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of --ear: a file, a folder, or a repository.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     precision: PrecisionOpt = "fp32",
 ) -> None:
@@ -38,6 +45,7 @@ def evaluate(
     Examples:  speechmill eval runs/demo --ar runs/demo-ar --mtp runs/demo-mtp
                speechmill eval runs/demo --steps 4,16 --policies even,pmi --open 0
     """
+    from pipelines.evaluation.ears import asked_for
     from pipelines.evaluation.evaluate import Asked
     from pipelines.evaluation.evaluate import evaluate as judge
     from pipelines.evaluation.table import show
@@ -45,7 +53,20 @@ def evaluate(
     others = tuple((kind, other) for kind, other in (("ar", ar), ("mtp", mtp)) if other is not None)
     counts, orders = _numbers("--steps", steps), _words(policies)
     asked = Asked(
-        run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed, precision
+        run,
+        others,
+        data,
+        sentences,
+        counts,
+        orders,
+        open_vocabulary,
+        timed,
+        batch,
+        threads,
+        workers,
+        seed,
+        precision,
+        ear=asked_for(ear, weights),
     )
     show(judge(asked, console()), Console(highlight=False))
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import pretty
+from manifests.settings.recognisers import RecogniserSettings
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
@@ -25,6 +26,8 @@ from pipelines.engine.mapping import Mapper
 from pipelines.engine.stopping import Stopping
 from pipelines.evaluation import measures, speaking
 from pipelines.evaluation.certainty import predictive_entropy
+from pipelines.evaluation.comparing import HEARD_IN
+from pipelines.evaluation.ears import ChosenEar
 from pipelines.evaluation.listening import Hearing, Sound, sound_of
 from pipelines.evaluation.page import write_page
 from pipelines.evaluation.plot import draw
@@ -36,6 +39,7 @@ from pipelines.voice.errors import SpeakError
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
 from pipelines.voice.words import Words
+from tokenization.recognisers.normalise import language_code
 
 FOLDER, FIGURES, HEARD, PLOT, PAGE = "eval", "eval.json", "heard.jsonl", "eval.png", "index.html"
 FORMAT = "speechmill-eval/1"
@@ -51,6 +55,7 @@ class Asked:
     heard     sentences that are heard without a grammar; None: all
     timed     sentences that are said alone and timed
     workers   processes that listen; 0: this one; None: one a core
+    ear       a recogniser that hears all sentences as well
     """
 
     run: str
@@ -66,6 +71,7 @@ class Asked:
     workers: int | None = None
     seed: int = 0
     precision: str = "fp32"
+    ear: RecogniserSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Evaluation:
     """One evaluation, opened: nothing is left that could be refused.
 
     unreachable   why recordings cannot be heard, and are left out; None where the corpus is in reach
+    chosen        who hears as well; None: nobody
     """
 
     asked: Asked
@@ -82,10 +89,12 @@ class Evaluation:
     systems: list[System]
     console: Console
     unreachable: str | None = None
+    chosen: ChosenEar | None = None
 
     @classmethod
     def open(cls, asked: Asked, console: Console) -> Evaluation:
-        """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``."""
+        """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``; ``RecogniserError`` and ``TokenizerError`` for an ear that is not here."""
+        chosen = None if asked.ear is None else ChosenEar.of(asked.ear)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         voice = Voice.load(asked.run, device, asked.precision)
         dataset = _dataset(asked, voice)
@@ -93,7 +102,7 @@ class Evaluation:
         for kind, other in others:
             _require_same_tokens(other, voice, kind)
         given = any(one.text_width is not None for one in (voice, *(other for _, other in others)))
-        sentences = held_out(dataset, asked.sentences, given)
+        sentences = _understood(held_out(dataset, asked.sentences, given), chosen)
         limit = _limit(sentences, voice)
         rows = [
             replace(system, manner=replace(system.manner, max_seconds=limit))
@@ -103,7 +112,7 @@ class Evaluation:
             words = [sentences[0].words(system.voice.text_width)]
             system.voice.decoder(system.manner, words)  # refused now, not after the first rows
             system.voice.batch(words)
-        opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset))
+        opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset), chosen)
         for note in opened.notes:
             console.print(f"eval: {note}", soft_wrap=True)
         return opened
@@ -119,9 +128,17 @@ class Evaluation:
 
     @property
     def notes(self) -> list[str]:
-        """What is not judged, and why, one line each."""
-        missing = self.recorded and self.unreachable
-        return [f"the row of recordings is left out: {missing}"] if missing else []
+        """What is not judged, or not to be believed, and why, one line each."""
+        found = []
+        if self.recorded and self.unreachable:
+            found.append(f"the row of recordings is left out: {self.unreachable}")
+        foreign = sum(language_code(s.language) not in (None, HEARD_IN) for s in self.sentences[: self.asked.heard])
+        if foreign:
+            found.append(
+                f"the open ear knows English, and {foreign} of its sentences are not: its error rate says nothing of them; --ear names "
+                "another, and --open 0 leaves it out"
+            )
+        return found
 
     def rows(self) -> list[Row]:
         """Recordings, the codec, then every system: said and timed, not heard yet."""
@@ -161,7 +178,7 @@ class Evaluation:
         return sound_of(codes, parts.facts.speech, parts.speech.spec.checksum)
 
     def listen(self, rows: Sequence[Row]) -> None:
-        """Let the recogniser hear every row, with the demo's grammar where the texts are of it, and openly."""
+        """Let the recogniser hear every row, with the demo's grammar where the texts are of it, and openly; then the one that was chosen."""
         ears = {"grammar": self.asked.sentences} if is_demo(self.dataset.description) else {}
         if self.asked.heard != 0:
             ears["open"] = self.asked.sentences if self.asked.heard is None else self.asked.heard
@@ -178,8 +195,19 @@ class Evaluation:
                     heard = hearing.hear(ear, sounds, _every(self.console, ear))
                     for row in rows:
                         row.take(ear, heard, count)
+                if self.chosen is not None:
+                    self._let_hear(self.chosen, hearing, rows)
             finally:
                 cluster.stop()
+
+    def _let_hear(self, chosen: ChosenEar, hearing: Hearing, rows: Sequence[Row]) -> None:
+        """All sounds, in this process where it computes on a GPU: others would load it there once more each."""
+        if chosen.on_gpu:
+            hearing = replace(hearing, mapper=replace(hearing.mapper, workers=lambda: 0))
+        sounds = [sound for row in rows for sound in row.sounds]
+        heard = hearing.hear(chosen.key, sounds, _every(self.console, chosen.name), chosen.settings)
+        for row in rows:
+            row.take(chosen.name, heard, len(row.sounds))
 
     def _store(self) -> Store:
         return Store(str(self.voice.run)).sub(FOLDER)
@@ -199,7 +227,7 @@ class Evaluation:
         return {
             "run": asked.run, "dataset": self.dataset.description["name"], "sentences": len(self.sentences),
             "recorded": len(self.recorded), "block": self.voice.block, "timed": asked.timed, "threads": asked.threads, "seed": asked.seed,
-            "notes": self.notes,
+            "notes": self.notes, "ear": None if self.chosen is None else self.chosen.to_json(),
             "frame_rate": self.voice.parts.speech.spec.frame_rate,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "torch": torch.__version__, "dtype": str(self.voice.talker.place.weight.dtype).removeprefix("torch."),
@@ -219,6 +247,14 @@ def _dataset(asked: Asked, voice: Voice) -> Dataset:
                 f"{root}: has another {kind} tokenizer than {asked.run} was trained with: give its own dataset by --data"
             )
     return dataset
+
+
+def _understood(sentences: list[Sentence], chosen: ChosenEar | None) -> list[Sentence]:
+    """Sentences of which nobody says a language are in the one that the chosen ear was told. Raises :class:`SpeakError` for a language that it does not know."""
+    if chosen is None:
+        return sentences
+    chosen.require_languages(s.language for s in sentences)
+    return [replace(s, language=s.language or chosen.language) for s in sentences]
 
 
 def _unreachable(dataset: Dataset) -> str | None:
