@@ -21,12 +21,20 @@ KINDS = {"optimiser": "adamw", "schedule": "cosine"}
 CARRIED_OUT = {"validation", "loaders", "checkpoint_every", "keep", "log_every", "compile", "precision", "accumulate"}
 
 
+class RoundsSettings(Settings):
+    """How often ``speechmill distill`` teaches and trains by this recipe."""
+
+    count: int = Field(default=1, ge=1, description="each student teaches the next round")
+    halve: bool = Field(default=True, description="half the teacher's iterations from round to round, at least one")
+
+
 class TrainingRecipe(Settings):
-    """One talker, and one run that trains it on one dataset."""
+    """One talker, and one run that trains it on one dataset; by ``speechmill distill``, several that follow each other."""
 
     name: str = Field("talker", description="name of the talker")
     talker: TalkerSettings = TalkerSettings()
     train: TrainSettings
+    rounds: RoundsSettings = RoundsSettings()
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> TrainingRecipe:
@@ -39,7 +47,7 @@ class TrainingRecipe(Settings):
 
     def deciding(self) -> dict[str, Any]:
         """The part that decides what is learned, as JSON: a run goes on only under the same."""
-        return self.model_dump(mode="json", exclude={"name": True, "train": CARRIED_OUT})
+        return self.model_dump(mode="json", exclude={"name": True, "rounds": True, "train": CARRIED_OUT})
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
