@@ -6,12 +6,12 @@ RECIPE ?= demo
 BOOTSTRAP ?= teacher
 RUN ?= runs/$(RECIPE)
 TEXT ?= okay i set a timer for ten minutes
-OPEN ?= 100
+OPEN ?= 300
 SECONDS ?= 600
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install voices data train say eval ablation test check format bench verify repair report chaos fuzz clean
+.PHONY: help install voices data train say baselines eval ablation test check format bench verify repair report chaos fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -46,7 +46,11 @@ train: install ## Train the demo talker on out/ into runs/demo (RECIPE, RUN and 
 say: install ## Let the talker of RUN say TEXT into out.wav
 	$(BIN)/speechmill say "$(TEXT)" --run $(RUN) -o out.wav
 
-# Baselines take part where they were trained (make train RECIPE=demo-ar, RECIPE=demo-mtp).
+baselines: install ## Train the next-frame and multi-token talkers on out/ that make eval compares with
+	$(BIN)/speechmill train demo-ar $(OUT) -o runs/demo-ar
+	$(BIN)/speechmill train demo-mtp $(OUT) -o runs/demo-mtp
+
+# Baselines take part where they were trained. Open listening takes most of the time: OPEN=100 hears a third.
 eval: install ## Judge the talker of RUN on held-out sentences, into RUN/eval/index.html
 	$(BIN)/speechmill eval $(RUN) --open $(OPEN) $(foreach kind,ar mtp,$(if $(wildcard runs/demo-$(kind)),--$(kind) runs/demo-$(kind)))
 

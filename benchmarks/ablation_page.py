@@ -61,6 +61,9 @@ def said(name: str, opened: Evaluation) -> list[Row]:
 
     rows = []
     for system in opened.systems:
-        sounds = [opened.sound(codes_FQ) for codes_FQ in spoken(system, opened.texts, len(opened.texts)).codes]
+        sounds = [
+            opened.sound(codes_FQ)
+            for codes_FQ in spoken(system, opened.words(system.voice), len(opened.sentences)).codes
+        ]
         rows.append(Row(titled(name, system.name, system.kind), system.kind, opened.sentences, sounds, {}))
     return rows

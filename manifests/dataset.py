@@ -184,6 +184,11 @@ class Dataset:
         """The masks of every sample, by the same index (docs/data-format.md). Raises :class:`DatasetError` for none."""
         return self.side("masks")
 
+    @cached_property
+    def states(self) -> SideSamples:
+        """The text states of every sample, by the same index (docs/data-format.md). Raises :class:`DatasetError` for none."""
+        return self.side("states")
+
     def side(self, stage: str) -> SideSamples:
         """The side shards of a stage. Raises :class:`DatasetError` where there are none, or they belong to other samples."""
         about = self.description.get(stage)

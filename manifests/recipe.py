@@ -29,6 +29,7 @@ from manifests.settings.run import ReportSettings, RunSettings
 from manifests.settings.scores import ScoresSettings
 from manifests.settings.segment import SegmentSettings
 from manifests.settings.speech import PatchesSettings, SpeechSettings
+from manifests.settings.states import StatesSettings
 from manifests.settings.teach import TeachSettings
 from manifests.settings.text import TextSettings
 from manifests.settings.transcribe import TranscribeSettings, VerifyTextSettings
@@ -50,11 +51,12 @@ READ_BY = {
         "verify_text",
     ),
     "features": ("features",),
+    "states": ("states",),
     "masks": ("mask",),
     "teach": ("teach",),
 }
 # blocks that leave no trace in a recipe that does not use them
-UNLESS_ASKED = ("segment", "copies", "scores", "filters", "transcribe", "verify_text", "features")
+UNLESS_ASKED = ("segment", "copies", "scores", "filters", "transcribe", "verify_text", "features", "states")
 SHIPPED = Path(__file__).parent / "recipes"
 
 __all__ = ["SHIPPED", "Recipe", "RecipeError", "find", "load", "parse", "shipped"]
@@ -77,6 +79,7 @@ class Recipe(Settings):
     transcribe: TranscribeSettings | None = Field(default=None, description="null: no recogniser listens")
     verify_text: VerifyTextSettings | None = Field(default=None, description="null: texts are taken as they are")
     features: FeaturesSettings | None = Field(default=None, description="null: queries have no features")
+    states: StatesSettings | None = Field(default=None, description="null: no text states of a language model")
     mask: MaskSettings | None = Field(default_factory=MaskSettings, description="null: no masks are drawn")
     teach: TeachSettings | None = Field(default=None, description="null: nothing is taught ahead")
     run: RunSettings = RunSettings()

@@ -19,14 +19,25 @@ SHIPPED = Path(__file__).parent / "recipes" / "talkers"
 KINDS = {"optimiser": "adamw", "schedule": "cosine"}
 # How a run is carried out and watched; all else decides what weights come out.
 CARRIED_OUT = {"validation", "loaders", "checkpoint_every", "keep", "log_every", "compile", "precision", "accumulate"}
+# What stages, and how they are taught, could not say once, and how it was then.
+LATER = {"certainty": 0.0, "cut_tail": 0.0, "windows": None}
+LATER_TAUGHT = {"targets": "soft"}
+
+
+class RoundsSettings(Settings):
+    """How often ``speechmill distill`` teaches and trains by this recipe."""
+
+    count: int = Field(default=1, ge=1, description="each student teaches the next round")
+    halve: bool = Field(default=True, description="half the teacher's iterations from round to round, at least one")
 
 
 class TrainingRecipe(Settings):
-    """One talker, and one run that trains it on one dataset."""
+    """One talker, and one run that trains it on one dataset; by ``speechmill distill``, several that follow each other."""
 
     name: str = Field("talker", description="name of the talker")
     talker: TalkerSettings = TalkerSettings()
     train: TrainSettings
+    rounds: RoundsSettings = RoundsSettings()
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> TrainingRecipe:
@@ -45,12 +56,15 @@ class TrainingRecipe(Settings):
     def deciding(self) -> dict[str, Any]:
         """The part that decides what is learned, as JSON: a run goes on only under the same.
 
-        Windows as usual are not told of: recipes have the fingerprints that they had when there were no others.
+        What recipes could not say once is told only where it is not as it was then (:data:`LATER`): they keep their fingerprints.
         """
-        value, usual = self.model_dump(mode="json", exclude={"name": True, "train": CARRIED_OUT}), WindowSettings()
+        value = self.model_dump(mode="json", exclude={"name": True, "rounds": True, "train": CARRIED_OUT})
         for stage in value["train"]["stages"]:
-            if stage["windows"] in (None, usual.model_dump(mode="json")):
-                del stage["windows"]
+            if stage["windows"] == WindowSettings().model_dump(mode="json"):
+                stage["windows"] = None
+            for part, usual in ((stage, LATER), (stage["distillation"] or {}, LATER_TAUGHT)):
+                for name in [name for name, as_it_was in usual.items() if part.get(name) == as_it_was]:
+                    del part[name]
         return value
 
     def to_yaml(self) -> str:

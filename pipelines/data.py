@@ -1,6 +1,6 @@
 """``speechmill data``: the stages in order, each done only where its directory does not stand yet.
 
-speak (demo only) -> ingest -> segment (where asked for) -> plan -> copies, transcribe (where asked for) -> fit -> clean + tokenize -> features (likewise) -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
+speak (demo only) -> ingest -> segment (where asked for) -> plan -> copies, transcribe (where asked for) -> fit -> clean + tokenize -> features, states (likewise) -> mask -> teacher -> teach (both where asked for) -> dataset.json -> report
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from manifests.receipt import read_receipt
 from manifests.recipe import Recipe, RecipeError
 from manifests.run_file import RUN
 from manifests.settings.teach import TeachSettings
-from manifests.storage import Store, same_place
+from manifests.storage import Store, in_full, same_place
 from pipelines.cluster import Cluster
 from pipelines.engine.contract import Unit
 from pipelines.engine.mapping import Mapper
@@ -35,6 +35,7 @@ from pipelines.folders import (
     fit_folder,
     masks_folder,
     plan_folder,
+    states_folder,
     teach_folder,
     tokens_folder,
     transcripts_folder,
@@ -48,6 +49,7 @@ from pipelines.stages import (
     s38_transcribe,
     s50_fit,
     s60_tokenize,
+    s68_states,
     s70_mask,
     s90_dataset,
 )
@@ -196,6 +198,21 @@ class DataRun:
         about = {"folder": folders[STAGE], "frame_rate": FRAMES_A_SECOND, **described(self.recipe.features)}
         return {STAGE: {**about, "shards": made}}
 
+    def stated(self, tokens: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
+        """The folder of the text states, by the name of their stage; none where the recipe names no source. Raises ``RecipeError`` where it is not there."""
+        settings, store = self.recipe.states, self.space.store
+        if settings is None:
+            return {}
+        folder = states_folder(self.space, tokens)
+        side = store.sub(folder)
+        s70_mask.forget_outdated(side, store.sub(tokens), units)
+        s68_states.prepare(side, settings, units)
+        job = s68_states.StatesJob(
+            side.root, store.sub(tokens).root, settings.model_copy(update={"source": in_full(settings.source)}), units
+        )
+        did[s68_states.STAGE] = self.engine.run(job)
+        return {s68_states.STAGE: folder}
+
     def masked(self, tokens: str, units: tuple[Unit, ...], did: dict[str, int]) -> dict[str, str]:
         """The folder of the mask shards, by the name of its stage; none where the recipe asks for no masks."""
         settings, store = self.recipe.mask, self.space.store
@@ -261,6 +278,7 @@ class DataRun:
     def inputs(self, did: dict[str, int]) -> tuple[str, Manifests, dict[str, str], tuple[Unit, ...]]:
         """All that tokens are made of: (corpus root, manifests, folders by stage, units)."""
         self.check_teacher()
+        self.check_states()
         root, out = self.corpus_root(did), self.space.store
         if not out.exists(RUN) and not out.exists(DATASET):
             self._note(root)  # whoever looks at a first run sees from the beginning what it is
@@ -286,8 +304,9 @@ class DataRun:
         plan, heard = made_of.get("copies", made_of["plan"]), made_of.get(s38_transcribe.STAGE)
         tokens = self.tokenized(root, plan, made_of["fit"], units, did, heard)
         features = self.featured(root, plan, tokens, units, did)
+        states = self.stated(tokens, units, did)
         masks = self.masked(tokens, units, did)
-        folders = {**made_of, "tokens": tokens, **features, **masks}
+        folders = {**made_of, "tokens": tokens, **features, **states, **masks}
         with timed(self.engine.events, "dataset"):
             value = self.described(root, cuts, folders, units, cuts.planned.utterances)
         value |= self.taught(value, units, did)
@@ -310,6 +329,7 @@ class DataRun:
         }  # fmt: skip
         value = s90_dataset.describe(self.space.store.sub(folders["tokens"]), len(units), planned, about)
         value |= self._features(folders, value["tokens"]["shards"])
+        value |= self._states(folders, value["tokens"]["shards"])
         return value | self._masks(folders, value["tokens"]["shards"])
 
     def check_teacher(self) -> None:
@@ -322,6 +342,12 @@ class DataRun:
             if Bootstrap.of(self.space) is None or self.recipe.teach.teacher is not None:
                 teacher_of(self.recipe.teach)
 
+    def check_states(self) -> None:
+        """A source of text states that is not there is refused before anything is done, unless some were packed before. Raises ``RecipeError``."""
+        packed = f"{s68_states.STAGE}-"
+        if self.recipe.states is not None and not any(name.startswith(packed) for name in self.space.store.list()):
+            s68_states.require_source(self.recipe.states)
+
     def _masks(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
         """What a reader must know of the masks."""
         settings = self.recipe.mask
@@ -329,6 +355,22 @@ class DataRun:
             return {}
         folder = folders["masks"]
         return {"masks": s90_dataset.describe_masks(self.space.store.sub(folder), folder, settings, shards)}
+
+    def _states(self, folders: dict[str, str], shards: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a reader must know of the text states. Raises ``RecipeError`` where no utterance has any."""
+        settings = self.recipe.states
+        if settings is None:
+            return {}
+        folder = folders[s68_states.STAGE]
+        side = self.space.store.sub(folder)
+        part = s90_dataset.states_part(side, folder, settings, shards)
+        if part["missing"] and part["missing"] == sum(shard["samples"] for shard in shards):
+            why = s68_states.first_fault(side, len(shards))
+            raise RecipeError(
+                f"states.source: {settings.source} has states of none of the {part['missing']} utterances ({why}): files are to be named "
+                "by the keys of the token shards"
+            )
+        return {s68_states.STAGE: part}
 
     def _heard(self, folder: str | None, units: int) -> dict[str, Any]:
         """What a reader must know of the transcripts."""

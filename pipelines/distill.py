@@ -59,6 +59,8 @@ class Distillation:
     recipe     how a student is trained; its stages of ``loss: distillation`` learn from what was recorded
     teacher    of the first round; None: the one that the recipe names, else the one that it starts from
     halve      whether a round's teacher has half the iterations of the one before, at least one
+    address    Ray cluster that teaches and trains; None: this machine, wherever the dataset was made
+    workers    that teach; None: as many as made the dataset
     """
 
     recipe: TrainingRecipe
@@ -67,6 +69,8 @@ class Distillation:
     rounds: int
     teacher: str | None = None
     halve: bool = True
+    address: str | None = None
+    workers: int | None = None
 
     def student(self, number: int) -> str:
         """The run of round ``number``, from 1."""
@@ -85,6 +89,8 @@ class Distillation:
             raise RecipeError("nobody teaches the first round: name --teacher, or train.start in the recipe")
         for number, found in enumerate(done[: self.rounds], 1):
             self._require_asked(number, stage, found)
+        for note in self._notes(stage, len(done)):
+            console.print(f"note: {escape(note)}", soft_wrap=True)
         for number in range(1, self.rounds + 1):
             if number > len(done):
                 iterations = self._teaching(stage, number)["iterations"]
@@ -97,6 +103,19 @@ class Distillation:
             self._require_weights(number, teacher, done[number - 1])
             teacher = self.student(number)
         return done[: self.rounds]
+
+    def _notes(self, stage: StageSettings, done: int) -> Iterator[str]:
+        """What whoever waits for the rounds behind the first ``done`` should know of them beforehand."""
+        ahead = range(done + 1, self.rounds + 1)
+        single = next((number for number in ahead if self._teaching(stage, number)["iterations"] == 1), None)
+        if single is not None:
+            yield (
+                f"from round {single} on a teacher has one iteration, and says in it what the student, which begins as its copy, says already: "
+                "little is learned there beside the true codes; ask for fewer rounds, more iterations, or --no-halve"
+            )
+        recorded = _recorded(self.data)["run"].get("address") if ahead else None
+        if recorded is not None and self.address is None:
+            yield f"{self.data} was made on the Ray cluster at {recorded}; this machine teaches and trains, --address asks another to"
 
     def _teaching(self, stage: StageSettings, number: int) -> dict[str, Any]:
         """What the training recipe says of the teach stage of a round, but for who teaches."""
@@ -121,14 +140,18 @@ class Distillation:
     def _round(self, number: int, teacher: str, stage: StageSettings, console: Console, processes: int | None) -> Round:
         taught = self._teaching(stage, number)
         named = {**taught, "teacher": str(Path(teacher).resolve())}
-        data_recipe = _data_recipe(self.data, named)
+        data_recipe = _data_recipe(self.data, named, self._carried_out())
         _require_one_temperature(self.recipe, data_recipe)
         with opened(data_recipe, self.data, console) as run:
             run()
         recipe = _learned(self.recipe, teacher, taught["iterations"])
-        outcome = train(Job(recipe, self.data, self.student(number)), processes, None, console)
+        outcome = train(Job(recipe, self.data, self.student(number)), processes, self.address, console)
         figures, asked = dict(outcome.figures), self._asked(stage, number)
         return Round(_hash(teacher), taught["iterations"], _hash(self.student(number)), figures, asked)
+
+    def _carried_out(self) -> dict[str, Any]:
+        """What takes the place of the ``run`` block that the dataset was made with: where its cluster was says nothing of today's."""
+        return {"address": self.address} | ({} if self.workers is None else {"workers": self.workers})
 
     def _finished(self) -> Iterator[Round]:
         store = Store(self.run)
@@ -215,11 +238,17 @@ def _learned(recipe: TrainingRecipe, teacher: str, iterations: int) -> TrainingR
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"start": teacher, "stages": stages})})
 
 
-def _data_recipe(data: str, taught: dict[str, Any]) -> Recipe:
-    """How the dataset was made, taught as a round asks. Raises ``DatasetError`` where that is not known."""
+def _recorded(data: str) -> dict[str, Any]:
+    """The recipe that the dataset was made by. Raises ``DatasetError`` where that is not known."""
     recorded = Subject.open(data).run()
     if recorded is None:
         raise DatasetError(f"{data}: no run.json, so how it was made is not known; run `speechmill data` on it again")
-    recipe = recorded["recipe"]
+    return recorded["recipe"]
+
+
+def _data_recipe(data: str, taught: dict[str, Any], carried_out: dict[str, Any]) -> Recipe:
+    """How the dataset was made, taught as a round asks, and carried out as the command asks. Raises ``DatasetError`` where that is not known."""
+    recipe = _recorded(data)
     corpus = {**recipe["corpus"], "root": place_of_corpus(Store(data), recipe["corpus"].get("root", ""))}
-    return parse({**recipe, "corpus": corpus, STAGE: {**(recipe[STAGE] or {}), **taught}}, f"{data}/run.json")
+    changed = {"corpus": corpus, "run": {**recipe["run"], **carried_out}, STAGE: {**(recipe[STAGE] or {}), **taught}}
+    return parse({**recipe, **changed}, f"{data}/run.json")

@@ -15,6 +15,7 @@ from pipelines.stages import (
     s45_verify_text,
     s50_fit,
     s60_tokenize,
+    s68_states,
     s70_mask,
 )
 from pipelines.workspace import Workspace
@@ -122,6 +123,10 @@ def features_folder(space: Workspace, tokens: str) -> str:
     from pipelines.stages import s65_features
 
     return space.folder("features", s65_features.VERSION, tokens, space.recipe.deciding("features"))
+
+
+def states_folder(space: Workspace, tokens: str) -> str:
+    return space.folder("states", s68_states.VERSION, tokens, space.recipe.deciding("states"))
 
 
 def teach_folder(space: Workspace, masks: str, teacher: str) -> str:

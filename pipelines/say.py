@@ -1,4 +1,4 @@
-"""``speechmill say``: one text, said by a trained talker, into a file or a pipe."""
+"""``speechmill say``: one text, or its text states, said by a trained talker, into a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pipelines.voice.files import check, opened
 from pipelines.voice.manner import Manner
 from pipelines.voice.saying import Said, Times, say, warm_up
 from pipelines.voice.voice import Voice
+from pipelines.voice.words import Words
 
 
 def say_into(
-    run: str, text: str, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1, precision: str = "fp32",
+    run: str, text: Words, manner: Manner, out: str, stream: bool, console: Console, threads: int = 1, precision: str = "fp32",
     device: str | None = None,
 ) -> Said:  # fmt: skip
     """Say ``text`` into ``out`` and tell how long it took. Raises ``SpeakError``, ``CheckpointError``, ``TokenizerError``."""
-    if not text.strip():
+    if isinstance(text, str) and not text.strip():
         raise SpeakError("the text is empty: nothing to say")
     check(out)
     torch.set_num_threads(threads)
     voice = Voice.load(run, device_of(device), precision)
     voice.decoder(manner, [text])  # refusals come before a file is begun
-    voice.ids(text)
+    voice.told(text)
     if stream:
         warm_up(voice, manner, text)
     with opened(out, voice.parts.speech.spec.sample_rate) as sink:

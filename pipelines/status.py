@@ -148,6 +148,7 @@ def status(root: str) -> Status:
         StageStatus("fit", folders.get("fit"), 1, fit.units, fit.took),
         of_units.row("tokens"),
         *of_units.asked("features"),
+        *of_units.asked("states"),
         *of_units.asked("masks", before=True),
         *of_units.asked("teach"),
     )

@@ -41,6 +41,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         console.print(f"masks of each utterance: {sets}; blocks of {value['masks']['block']}")
     if "features" in value:
         console.print(featured(value))
+    if "states" in value:
+        console.print(stated(value))
     if "teach" in value:
         held = None if result.nothing_to_do else captured(Dataset(Store(out), value))
         console.print(taught(value, held))
@@ -98,6 +100,14 @@ def featured(value: Mapping[str, Any]) -> str:
     about = value["features"]
     held, hour = sum(shard["bytes"] for shard in about["shards"]), bytes_an_hour(about["width"])
     return f"features of queries: {about['frame_rate']} a second of {about['width']}: {size(held)}; {size(hour)} an hour of queries"
+
+
+def stated(value: Mapping[str, Any]) -> str:
+    """What a dataset's text states are, and how many utterances have none."""
+    about = value["states"]
+    held, samples = (sum(shard[of] for shard in about["shards"]) for of in ("bytes", "samples"))
+    lacking = f"; {about['missing']:,} have none (their JSON says why)" if about["missing"] else ""
+    return f"text states: {about['states']:,} of width {about['width']} for {samples - about['missing']:,} utterances: {size(held)}{lacking}"
 
 
 def taught(value: Mapping[str, Any], held: Captured | None = None) -> str:

@@ -31,7 +31,7 @@ ROWS, BATCHES = hash_key("order of rows"), hash_key("order of batches")
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest, and their text (ids, the last one <eos>); what a teacher said of them, where that was recorded.
+    """Rows padded to the longest, and their text (ids, the last one <eos>, or given states NSW); what a teacher said of them, where that was recorded.
 
     ``step`` is that of the stage: what a layout does otherwise from step to step depends on it.
     """
@@ -67,7 +67,10 @@ def collate(rows: Sequence[Row], vocabulary: Vocabulary, block: int) -> Batch:
     length, states = -(-max(len(r.codes_LQ) for r in rows) // block) * block, max(len(r.text_S) for r in rows)
     codes = np.full((n, length, q), vocabulary.eos, np.int64)
     ids, masked = np.full((n, copies, length, q), vocabulary.eos, np.int64), np.zeros((n, copies, length, q), np.bool_)
-    valid, text = np.zeros((n, length), np.bool_), np.zeros((n, states), np.int64)
+    valid, text = (
+        np.zeros((n, length), np.bool_),
+        np.zeros((n, states, *rows[0].text_S.shape[1:]), rows[0].text_S.dtype),
+    )
     for i, row in enumerate(rows):
         own = len(row.codes_LQ)
         codes[i, :own], ids[i, :, :own], masked[i, :, :own] = row.codes_LQ, row.ids_CLQ, row.masked_CLQ

@@ -11,6 +11,7 @@ import numpy as np
 
 from manifests.dataset import Dataset
 from manifests.fingerprint import fingerprint
+from manifests.settings.states import STAGE as STATES
 from manifests.settings.train import StageSettings
 from manifests.training_recipe import TrainingRecipe
 from training.batches import Course, Order, Share, Stage
@@ -45,14 +46,17 @@ class Prepared:
 
 def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: Share) -> Prepared:
     """Read lengths, choose rows, find masks. Raises :class:`RowsError`, and ``ShardError`` for a damaged shard."""
-    about = identity(dataset)
-    cache = None if run is None else run / f"lengths-{about['fingerprint']}.npy"
-    known_R = lengths(dataset, cache)
-    reader = Reader(dataset, vocabulary_of(dataset), recipe.talker.block)
+    _require_states(recipe, dataset)
+    about, given = identity(dataset), recipe.talker.text_width is not None
+    read = [about["fingerprint"], *([_states_of(dataset)["shards"]] if given else [])]
+    cache = None if run is None else run / f"lengths-{'-'.join(read)}.npy"
+    known_R = lengths(dataset, cache, given)
+    reader = Reader(dataset, vocabulary_of(dataset), recipe.talker.block, recipe.talker.text_width)
     fits_R, notes = _fitting(recipe, known_R)
     train_R = np.flatnonzero(fits_R & (known_R["split"] == b"train"))
     if not len(train_R):
-        raise RowsError(f"{dataset.store.root}: no utterance in the training split that fits talker.max_frames")
+        wanted = "fits talker.max_frames and has text states" if given else "fits talker.max_frames"
+        raise RowsError(f"{dataset.store.root}: no utterance in the training split that {wanted}")
     if not known_R["text"][train_R].any():
         raise RowsError(
             f"{dataset.store.root}: no utterance of the training split that fits talker.max_frames has a text to be spoken: "
@@ -70,6 +74,22 @@ def prepare(recipe: TrainingRecipe, dataset: Dataset, run: Path | None, share: S
     )
 
 
+def _require_states(recipe: TrainingRecipe, dataset: Dataset) -> None:
+    """Raise :class:`RowsError` where the talker is to read text states that the dataset does not have."""
+    root, wanted, about = dataset.store.root, recipe.talker.text_width, dataset.description.get(STATES)
+    if wanted is None:
+        return
+    if about is None:
+        raise RowsError(
+            f"{root}: talker.text_width ({wanted}) asks for given text states, and this dataset has none: make it with them "
+            "(states.source of its recipe), or leave talker.text_width empty"
+        )
+    if about["width"] != wanted:
+        raise RowsError(
+            f"{root}: its text states are of width {about['width']}, the talker's of {wanted}: set talker.text_width={about['width']}"
+        )
+
+
 def identity(dataset: Dataset) -> dict[str, Any]:
     value = dataset.description
     shards = _hash_of(value["tokens"]["shards"])
@@ -77,12 +97,19 @@ def identity(dataset: Dataset) -> dict[str, Any]:
 
 
 def beside(recipe: TrainingRecipe, dataset: Dataset) -> dict[str, Any]:
-    """What decides what is learned and does not lie in the token shards: the mask sets that stages train on, and what they have of a recorded teacher."""
+    """What decides what is learned and does not lie in the token shards: the mask sets that stages train on, given text states, and what they have of a recorded teacher."""
     stages, value = recipe.train.stages, dataset.description
     masks = sorted({stage.masks for stage in stages if stage.masks is not None})
     recorded = any(stage.taught is not None and stage.taught.stored for stage in stages)
     found = {"masks": masks_of(value, masks)} if masks else {}
+    if recipe.talker.text_width is not None:
+        found[STATES] = _states_of(dataset)
     return found | ({"teach": _recorded(value["teach"])} if recorded else {})
+
+
+def _states_of(dataset: Dataset) -> dict[str, Any]:
+    about = dataset.description[STATES]
+    return {"width": about["width"], "shards": _hash_of(about["shards"])}
 
 
 def masks_of(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -110,12 +137,17 @@ def _blocks(known_R: np.ndarray, block: int) -> np.ndarray:
 
 
 def _fitting(recipe: TrainingRecipe, known_R: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which rows the talker has positions for, and a note of the others."""
+    """Which rows the talker has positions for, and text to be told; and notes of the others."""
     most = recipe.talker.max_frames
-    fits_R = (_blocks(known_R, recipe.talker.block) * recipe.talker.block <= most) & (known_R["text"] < most)
-    left_out = int((~fits_R).sum())
-    note = f"{left_out} of {len(known_R)} utterances are longer than talker.max_frames ({most}) and are left out"
-    return fits_R, (note,) if left_out else ()
+    states_R = known_R["text"] + (recipe.talker.text_width is None)  # ids end in <eos>
+    fits_R = (_blocks(known_R, recipe.talker.block) * recipe.talker.block <= most) & (states_R <= most)
+    told_R = states_R > 0
+    counts = {
+        f"are longer than talker.max_frames ({most})": int((~fits_R).sum()),
+        "have no text states": int((~told_R).sum()),
+    }
+    notes = tuple(f"{n} of {len(known_R)} utterances {what} and are left out" for what, n in counts.items() if n)
+    return fits_R & told_R, notes
 
 
 def _stage(recipe: TrainingRecipe, i: int, reader: Reader, known_R: np.ndarray, rows_R: np.ndarray) -> Stage:

@@ -40,7 +40,7 @@ def measured(reader: Reader, rows_R: npt.NDArray[np.int64], tokens: int) -> Fram
     """
     chosen = rows_R[np.linspace(0, len(rows_R) - 1, min(len(rows_R), SAMPLE)).astype(np.int64)]
     rows = [reader.clean(int(i)) for i in chosen]
-    texts = [row.text_S if tokens > 1 else np.zeros_like(row.text_S) for row in rows]
+    texts = [row.text_S.astype(np.int64) if tokens > 1 else np.zeros(len(row.text_S), np.int64) for row in rows]
     return durations(texts, [row.frames for row in rows], tokens)
 
 

@@ -1,6 +1,6 @@
 """Utterances of a dataset as the trainer reads them: how long each is, its codes, its text, its masks.
 
-Legend: R utterances of the dataset, F frames, L positions (whole blocks), Q codebooks, C noisy copies, S text states.
+Legend: R utterances of the dataset, F frames, L positions (whole blocks), Q codebooks, C noisy copies, S text states, W their width.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from training.noise.views import draw_some
 from training.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 TEXT_EOS = 1  # the text tokenizer's <eos>, told to the talker as the last state of every text
@@ -35,21 +36,26 @@ LENGTHS = np.dtype([("frames", "<i4"), ("text", "<i4"), ("split", "S16")])
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One utterance: codes with EOS to the end of its last block, and what is shown and masked in each noisy copy."""
+    """One utterance: codes with EOS to the end of its last block, and what is shown and masked in each noisy copy.
+
+    text_S   ids of its text and <eos>; or given states (S, W), none where the dataset has none of it
+    """
 
     key: str
     frames: int
     codes_LQ: Ids
     ids_CLQ: Ids
     masked_CLQ: Bools
-    text_S: Ids
+    text_S: Ids | Floats
 
 
-def lengths(dataset: Dataset, cache: Path | None = None) -> np.ndarray:
-    """``lengths_R`` of dtype :data:`LENGTHS`, read once and kept in the file ``cache``. Raises ``ShardError``."""
+def lengths(dataset: Dataset, cache: Path | None = None, given: bool = False) -> np.ndarray:
+    """``lengths_R`` of dtype :data:`LENGTHS`, read once and kept in the file ``cache``; of text in tokens, or in ``given`` states. Raises ``ShardError``."""
     if cache is not None and cache.is_file():
         return npy.load(cache.read_bytes()).view(LENGTHS)
     found = np.fromiter((_length(sample) for sample in dataset), LENGTHS, len(dataset))
+    if given:
+        found["text"] = np.fromiter((sample.meta["states"] for sample in dataset.states), np.int32, len(dataset))
     if cache is not None:
         Store(str(cache.parent)).publish(cache.name, npy.dump(found.view(np.uint8)))
     return found
@@ -126,11 +132,15 @@ def stored_masks(dataset: Dataset, name: str, block: int) -> StoredMasks:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows of a dataset. It travels to loader processes, which open the shards for themselves."""
+    """Reads rows of a dataset. It travels to loader processes, which open the shards for themselves.
+
+    text_width   of the states that a text is read as; None: its ids
+    """
 
     dataset: Dataset
     vocabulary: Vocabulary
     block: int
+    text_width: int | None = None
 
     @property
     def text_size(self) -> int:
@@ -140,7 +150,7 @@ class Reader:
         """Row ``i`` with one copy in which nothing is masked."""
         sample = self.dataset[i]
         codes_LQ = self._codes(sample)
-        return self._row(sample, codes_LQ, codes_LQ[None], np.zeros((1, *codes_LQ.shape), np.bool_))
+        return self._row(i, sample, codes_LQ, codes_LQ[None], np.zeros((1, *codes_LQ.shape), np.bool_))
 
     def noisy(self, i: int, masks: Masks, views: Sequence[int]) -> Row:
         """Row ``i`` with a copy for each of the ``views``."""
@@ -152,7 +162,7 @@ class Reader:
             key = Key.of(masks.seed, sample.meta["id"], views)
             shown_CLQ = np.where(noise.replaced_VLQ, replacements(codes_LQ, key, self.vocabulary.size), shown_CLQ)
         return self._row(
-            sample, codes_LQ, np.where(noise.masked_VLQ, self.vocabulary.mask, shown_CLQ), noise.masked_VLQ
+            i, sample, codes_LQ, np.where(noise.masked_VLQ, self.vocabulary.mask, shown_CLQ), noise.masked_VLQ
         )
 
     def grid(self, sample: Sample) -> Grid:
@@ -169,11 +179,28 @@ class Reader:
         codes_LQ[: grid.frames] = speech_FQ
         return codes_LQ
 
-    def _row(self, sample: Sample, codes_LQ: Ids, ids_CLQ: Ids, masked_CLQ: Bools) -> Row:
+    def _row(self, i: int, sample: Sample, codes_LQ: Ids, ids_CLQ: Ids, masked_CLQ: Bools) -> Row:
+        text_S = self._ids(sample) if self.text_width is None else self._states(i)
+        return Row(sample.key, len(sample.arrays["speech"]), codes_LQ, ids_CLQ, masked_CLQ, text_S)
+
+    def _states(self, i: int) -> Floats:
+        """``states_SW`` of row ``i``."""
+        assert self.text_width is not None, "asked where states are read"
+        sample = self.dataset.states[i]
+        states_SW = sample.arrays.get("states", np.zeros((0, self.text_width), np.float32))
+        if states_SW.shape[1:] != (self.text_width,):
+            raise ShardError(
+                f"{self.dataset.states.store.root}: {sample.key}.states.npy: shape {states_SW.shape}, where the dataset has "
+                f"states of width {self.text_width}"
+            )
+        return states_SW.astype(np.float32)
+
+    def _ids(self, sample: Sample) -> Ids:
+        """``ids_S`` of a text, the last one <eos>."""
         text_S = np.append(sample.arrays["text"], TEXT_EOS).astype(np.int64)
         if text_S.min() < 0 or text_S.max() >= self.text_size:
             raise ShardError(
                 f"{self.dataset.tokens.root}: {sample.key}.text.npy: ids {text_S.min()} to {text_S.max()}, where the text "
                 f"tokenizer has {self.text_size}"
             )
-        return Row(sample.key, len(sample.arrays["speech"]), codes_LQ, ids_CLQ, masked_CLQ, text_S)
+        return text_S

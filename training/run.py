@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from manifests.dataset import Dataset
+from manifests.settings.train import DistillationSettings, StageSettings
 from manifests.training_recipe import TrainingRecipe
 from training import checkpoint
 from training.batches import Share
@@ -24,7 +25,7 @@ from training.pace import measured
 from training.start import Vectors, place_codes
 from training.talker import Talker
 from training.taught import Teaching
-from training.teacher import require_policies, start_of, teacher_of
+from training.teacher import TRAINED_WITH_IT, require_policies, start_of, teacher_of
 from training.trainer import Outcome, Trainer
 
 RECIPE = "recipe.yaml"
@@ -32,15 +33,34 @@ RECIPE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class Job:
-    """What to train, on which dataset, in which folder. It travels to other processes."""
+    """What to train, on which dataset, in which folder. It travels to other processes.
+
+    base   folder that relative places in the recipe are of; empty: the working directory
+    """
 
     recipe: TrainingRecipe
     data: str
     run: str
+    base: str = ""
 
     @property
     def folder(self) -> Path:
         return Path(self.run)
+
+    @property
+    def placed(self) -> TrainingRecipe:
+        """The recipe with the places of weights as this process finds them. What a run is compared by is ``recipe``, as it was written."""
+        train = self.recipe.train
+        stages = tuple(stage.model_copy(update={"distillation": self._of(stage)}) for stage in train.stages)
+        start = train.start if train.start == TRAINED_WITH_IT else self._at(train.start)
+        return self.recipe.model_copy(update={"train": train.model_copy(update={"start": start, "stages": stages})})
+
+    def _of(self, stage: StageSettings) -> DistillationSettings | None:
+        taught = stage.distillation
+        return taught and taught.model_copy(update={"teacher": self._at(taught.teacher)})
+
+    def _at(self, place: str | None) -> str | None:
+        return place and str(Path(self.base) / place)
 
 
 def check(job: Job) -> Prepared:
@@ -56,8 +76,8 @@ def check(job: Job) -> Prepared:
     if found is not None:
         _require_same_run(found, job, prepared)
     elif job.recipe.train.start is not None:
-        _started(job.recipe, dataset, None)
-    _teachers(job.recipe, dataset, "cpu")
+        _started(job.placed, dataset, None)
+    _teachers(job.placed, dataset, "cpu")
     return prepared
 
 
@@ -78,13 +98,13 @@ def train(
     if found is not None:
         _require_same_run(found, job, prepared)
         told.append(f"going on from step {found.step}")
-    talker = _started(recipe, dataset, vectors_QKZ)
+    talker = _started(job.placed, dataset, vectors_QKZ)
     if found is None and recipe.train.start is None:
         _keep_pace(talker, prepared, ranks)
     with _watcher(job, ranks, console, found, len(prepared.course)) as watcher:
         for line in told:
             watcher.note(line)
-        teachers = _teachers(recipe, dataset, ranks.device)
+        teachers = _teachers(job.placed, dataset, ranks.device)
         trainer = Trainer(recipe, talker, prepared, job.folder, ranks, watcher, teachers)
         if found is not None:
             trainer.resume(found)

@@ -52,7 +52,8 @@ class Reader(nn.Module):
         count = text_NS.shape[1]
         pos = torch.arange(first, first + count, device=text_NS.device)[None]
         before = torch.arange(0, first + count, device=text_NS.device)[None]
-        return self.layers(self.embed(text_NS), pos, before[:, None] <= pos[:, :, None], cache=cache)
+        given = text_NS.to(self.embed.weight.dtype) if text_NS.is_floating_point() else text_NS
+        return self.layers(self.embed(given), pos, before[:, None] <= pos[:, :, None], cache=cache)
 
 
 class Anchors(nn.Module):

@@ -162,6 +162,11 @@ def _require_same_teacher(path: str, named: str, dataset: Dataset) -> None:
 def _talker(path: str, recipe: TrainingRecipe, dataset: Dataset, device: torch.device | str) -> Talker:
     require_same_tokens(find(path), dataset.description)
     talker, _ = load_talker(path, device=device)
+    theirs, ours = (s.text_width for s in (talker.settings, recipe.talker))
+    if theirs != ours:
+        raise CheckpointError(
+            f"{path}: a teacher of talker.text_width {theirs} cannot read what its student reads (talker.text_width {ours})"
+        )
     theirs, ours = (s.block for s in (talker.settings, recipe.talker))
     if theirs != ours:
         raise CheckpointError(f"{path}: a teacher of blocks of {theirs} cannot teach blocks of {ours} (talker.block)")

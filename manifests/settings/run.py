@@ -21,6 +21,7 @@ StageName = Literal[
     "clean",
     "tokens",
     "features",
+    "states",
     "masks",
     "teach",
 ]

@@ -41,6 +41,13 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that listen; 0: this one; empty: one a core.")
     ] = None,
+    ear: Annotated[
+        str | None,
+        typer.Option(
+            help="Who hears as well: whisper, faster-whisper, or '{name: whisper, weights: PATH, language: de}'."
+        ),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of --ear: a file, a folder, or a repository.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of draws, where anything is drawn.")] = 0,
     precision: PrecisionOpt = "fp32",
     device: DeviceOpt = None,
@@ -52,6 +59,7 @@ def evaluate(
     Examples:  speechmill eval runs/demo --ar runs/demo-ar --mtp runs/demo-mtp
                speechmill eval runs/demo --steps 4,16 --policies even,pmi+quantile:0.3 --open 0
     """
+    from pipelines.evaluation.ears import asked_for
     from pipelines.evaluation.evaluate import Asked
     from pipelines.evaluation.evaluate import evaluate as judge
     from pipelines.evaluation.table import show
@@ -60,7 +68,7 @@ def evaluate(
     counts, orders = None if steps is None else _numbers("--steps", steps), _words("--policies", policies)
     asked = Asked(
         run, others, data, sentences, counts, orders, open_vocabulary, timed, batch, threads, workers, seed, precision,
-        accept=_words("--accept", accept), temperature=temperature, top_p=top_p, device=device,
+        accept=_words("--accept", accept), temperature=temperature, top_p=top_p, device=device, ear=asked_for(ear, weights),
     )  # fmt: skip
     show(judge(asked, console()), Console(highlight=False))
 

@@ -10,11 +10,19 @@ from pipelines.commands.options import WRITTEN, DeviceOpt, PrecisionOpt, TopPOpt
 
 
 def say(
-    text: Annotated[str, typer.Argument(help="What to say, spelled as in the texts of the dataset.")],
+    text: Annotated[
+        str | None, typer.Argument(help="What to say, spelled as in the texts of the dataset.", show_default=False)
+    ] = None,
     run: Annotated[str, typer.Option(help="A run of `speechmill train`, or one of its checkpoints.")] = "runs/demo",
     out: Annotated[
         str, typer.Option("--out", "-o", help="WAV file; - writes raw 16-bit samples to standard output.")
     ] = "out.wav",
+    states: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a text: a .npy file of its text states, for a talker that reads such (states x width)."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps of each block; empty: 4.")] = None,
     decoder: Annotated[str | None, typer.Option(help="block, ar or mtp; empty: what the run was trained for.")] = None,
     policy: Annotated[str | None, typer.Option(help=f"Order in which a block is revealed: {WRITTEN}.")] = None,
@@ -45,7 +53,12 @@ def say(
                speechmill say "turn on the kitchen lights" --policy pmi+threshold:0.8+min_gap:2
     """
     from pipelines.say import say_into
+    from pipelines.voice.errors import SpeakError
     from pipelines.voice.manner import Manner
+    from pipelines.voice.words import read_states
 
+    if (text is None) == (states is None):
+        raise SpeakError("nothing to say, or two things: give a text, or --states FILE.npy")
+    words = text if text is not None else read_states(str(states))
     manner = Manner(decoder, steps, policy, temperature, seed, max_seconds, top_p, judge_tempered, accept)
-    say_into(run, text, manner, out, stream, console(), threads, precision, device)
+    say_into(run, words, manner, out, stream, console(), threads, precision, device)

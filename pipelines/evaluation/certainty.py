@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipelines.evaluation.systems import System
+from pipelines.voice.words import Words
 from training.decoding.protocol import Outcome, stream
 from training.ending import only_first_ends
 from training.layout import Noised, autoregressive
@@ -68,7 +69,7 @@ def _spoken(values_LQ: Tensor, frames: int, ended: bool) -> Tensor:
     return torch.cat([values_LQ[:frames].flatten(), end_Q])
 
 
-def _of_blocks(system: System, texts: Sequence[str], codes: Sequence[Codes]) -> float:
+def _of_blocks(system: System, texts: Sequence[Words], codes: Sequence[Codes]) -> float:
     """One text at a time: rows that are silent already would count in a batch."""
     voice, mean = system.voice, Mean()
     policy = voice.decoder(system.manner, texts[:1]).policy  # pyright: ignore[reportAttributeAccessIssue]
@@ -83,7 +84,7 @@ def _of_blocks(system: System, texts: Sequence[str], codes: Sequence[Codes]) -> 
 
 
 @torch.inference_mode()
-def _of_frames(system: System, texts: Sequence[str], codes: Sequence[Codes]) -> float:
+def _of_frames(system: System, texts: Sequence[Words], codes: Sequence[Codes]) -> float:
     talker, mean = system.voice.talker, Mean()
     device, vocabulary = talker.place.weight.device, talker.vocabulary
     limit = system.voice.decoder(system.manner, texts[:1]).ends.limit  # pyright: ignore[reportAttributeAccessIssue]
@@ -108,13 +109,13 @@ def _of_frames(system: System, texts: Sequence[str], codes: Sequence[Codes]) -> 
     return mean.bits
 
 
-CERTAINTY: dict[str, Callable[[System, Sequence[str], Sequence[Codes]], float]] = {
+CERTAINTY: dict[str, Callable[[System, Sequence[Words], Sequence[Codes]], float]] = {
     "block": _of_blocks,
     "ar": _of_frames,
     "mtp": _of_frames,
 }
 
 
-def predictive_entropy(system: System, texts: Sequence[str], codes: Sequence[Codes]) -> float:
+def predictive_entropy(system: System, texts: Sequence[Words], codes: Sequence[Codes]) -> float:
     """Mean entropy of the predictions that became ``codes``, in bits. EOS is one of the classes."""
     return CERTAINTY[system.kind](system, texts, codes)

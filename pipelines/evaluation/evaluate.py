@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from manifests.dataset import Dataset, DatasetError
 from manifests.fingerprint import pretty
+from manifests.settings.recognisers import RecogniserSettings
 from manifests.settings.run import RunSettings
 from manifests.storage import Store
 from pipelines.cluster import Cluster
@@ -25,6 +26,8 @@ from pipelines.engine.mapping import Mapper
 from pipelines.engine.stopping import Stopping
 from pipelines.evaluation import measures, speaking
 from pipelines.evaluation.certainty import predictive_entropy
+from pipelines.evaluation.comparing import HEARD_IN
+from pipelines.evaluation.ears import ChosenEar
 from pipelines.evaluation.listening import Hearing, Sound, sound_of
 from pipelines.evaluation.page import write_page
 from pipelines.evaluation.plot import draw
@@ -37,6 +40,8 @@ from pipelines.voice.errors import SpeakError
 from pipelines.voice.manner import Manner
 from pipelines.voice.parts import SPEECH_FILE
 from pipelines.voice.voice import Voice
+from pipelines.voice.words import Words
+from tokenization.recognisers.normalise import language_code
 
 FOLDER, FIGURES, HEARD, PLOT, PAGE = "eval", "eval.json", "heard.jsonl", "eval.png", "index.html"
 FORMAT = "speechmill-eval/1"
@@ -53,6 +58,7 @@ class Asked:
     heard     sentences that are heard without a grammar; None: all
     timed     sentences that are said alone and timed
     workers   processes that listen; 0: this one; None: one a core
+    ear       a recogniser that hears all sentences as well
     """
 
     run: str
@@ -72,6 +78,7 @@ class Asked:
     temperature: float = 0.0
     top_p: float = 1.0
     device: str | None = None
+    ear: RecogniserSettings | None = None
 
     @property
     def ways(self) -> Ways:
@@ -84,6 +91,7 @@ class Evaluation:
     """One evaluation, opened: nothing is left that could be refused.
 
     unreachable   why recordings cannot be heard, and are left out; None where the corpus is in reach
+    chosen        who hears as well; None: nobody
     """
 
     asked: Asked
@@ -93,32 +101,37 @@ class Evaluation:
     systems: list[System]
     console: Console
     unreachable: str | None = None
+    chosen: ChosenEar | None = None
 
     @classmethod
     def open(cls, asked: Asked, console: Console) -> Evaluation:
-        """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``."""
+        """Load everything. Raises ``SpeakError``, ``CheckpointError``, ``DatasetError``; ``RecogniserError`` and ``TokenizerError`` for an ear that is not here."""
+        chosen = None if asked.ear is None else ChosenEar.of(asked.ear)
         device = device_of(asked.device)
         voice = Voice.load(asked.run, device, asked.precision)
         dataset = _dataset(asked, voice)
-        sentences = held_out(dataset, asked.sentences)
         others = [(kind, Voice.load(run, device, asked.precision)) for kind, run in asked.others]
         for kind, other in others:
             _require_same_tokens(other, voice, kind)
+        given = any(one.text_width is not None for one in (voice, *(other for _, other in others)))
+        sentences = _understood(held_out(dataset, asked.sentences, given), chosen)
         limit = _limit(sentences, voice)
         rows = [
             replace(system, manner=replace(system.manner, max_seconds=limit))
             for system in systems(voice, others, asked.ways)
         ]
         for system in rows:
-            system.voice.decoder(system.manner, [sentences[0].text])  # refused now, not after the first rows
-        opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset))
+            words = [sentences[0].words(system.voice.text_width)]
+            system.voice.decoder(system.manner, words)  # refused now, not after the first rows
+            system.voice.batch(words)
+        opened = cls(asked, voice, dataset, sentences, rows, console, _unreachable(dataset), chosen)
         for note in opened.notes:
             console.print(f"eval: {note}", soft_wrap=True)
         return opened
 
-    @property
-    def texts(self) -> list[str]:
-        return [s.text for s in self.sentences]
+    def words(self, voice: Voice) -> list[Words]:
+        """The sentences as a talker is told them."""
+        return [s.words(voice.text_width) for s in self.sentences]
 
     @property
     def recorded(self) -> list[Sentence]:
@@ -127,9 +140,17 @@ class Evaluation:
 
     @property
     def notes(self) -> list[str]:
-        """What is not judged, and why, one line each."""
-        missing = self.recorded and self.unreachable
-        return [f"the row of recordings is left out: {missing}"] if missing else []
+        """What is not judged, or not to be believed, and why, one line each."""
+        found = []
+        if self.recorded and self.unreachable:
+            found.append(f"the row of recordings is left out: {self.unreachable}")
+        foreign = sum(language_code(s.language) not in (None, HEARD_IN) for s in self.sentences[: self.asked.heard])
+        if foreign:
+            found.append(
+                f"the open ear knows English, and {foreign} of its sentences are not: its error rate says nothing of them; --ear names "
+                "another, and --open 0 leaves it out"
+            )
+        return found
 
     def rows(self) -> list[Row]:
         """Recordings, the codec, then every system: said and timed, not heard yet."""
@@ -149,11 +170,12 @@ class Evaluation:
     def _row(self, system: System) -> Row:
         self.console.print(f"eval: {system.name}", soft_wrap=True)
         asked, rate = self.asked, self.voice.parts.speech.spec.frame_rate
-        alone = speaking.timings(system, self.texts[: asked.timed])
-        said = speaking.spoken(system, self.texts, asked.batch)
+        words = self.words(system.voice)
+        alone = speaking.timings(system, words[: asked.timed])
+        said = speaking.spoken(system, words, asked.batch)
         figures = {
             **measures.of_codes(said.codes, [s.codes_FQ for s in self.sentences]), "unfinished": said.cut,
-            "predictive_entropy_bits": predictive_entropy(system, self.texts[: asked.timed], said.codes[: asked.timed]),
+            "predictive_entropy_bits": predictive_entropy(system, words[: asked.timed], said.codes[: asked.timed]),
             "speed": {
                 **speaking.speed(alone, rate), "batch": asked.batch,
                 "batched_tokens_per_second": said.frames / said.seconds if said.seconds else 0.0,
@@ -168,7 +190,7 @@ class Evaluation:
         return sound_of(codes, parts.facts.speech, parts.speech.spec.checksum)
 
     def listen(self, rows: Sequence[Row]) -> None:
-        """Let the recogniser hear every row, with the demo's grammar where the texts are of it, and openly."""
+        """Let the recogniser hear every row, with the demo's grammar where the texts are of it, and openly; then the one that was chosen."""
         ears = {"grammar": self.asked.sentences} if is_demo(self.dataset.description) else {}
         if self.asked.heard != 0:
             ears["open"] = self.asked.sentences if self.asked.heard is None else self.asked.heard
@@ -185,8 +207,19 @@ class Evaluation:
                     heard = hearing.hear(ear, sounds, _every(self.console, ear))
                     for row in rows:
                         row.take(ear, heard, count)
+                if self.chosen is not None:
+                    self._let_hear(self.chosen, hearing, rows)
             finally:
                 cluster.stop()
+
+    def _let_hear(self, chosen: ChosenEar, hearing: Hearing, rows: Sequence[Row]) -> None:
+        """All sounds, in this process where it computes on a GPU: others would load it there once more each."""
+        if chosen.on_gpu:
+            hearing = replace(hearing, mapper=replace(hearing.mapper, workers=lambda: 0))
+        sounds = [sound for row in rows for sound in row.sounds]
+        heard = hearing.hear(chosen.key, sounds, _every(self.console, chosen.name), chosen.settings)
+        for row in rows:
+            row.take(chosen.name, heard, len(row.sounds))
 
     def _store(self) -> Store:
         return Store(str(self.voice.run)).sub(FOLDER)
@@ -207,7 +240,7 @@ class Evaluation:
             "run": asked.run, "dataset": self.dataset.description["name"], "sentences": len(self.sentences),
             "recorded": len(self.recorded), "block": self.voice.block, "timed": asked.timed, "threads": asked.threads, "seed": asked.seed,
             "temperature": asked.temperature, "top_p": asked.top_p,
-            "notes": self.notes,
+            "notes": self.notes, "ear": None if self.chosen is None else self.chosen.to_json(),
             "frame_rate": self.voice.parts.speech.spec.frame_rate,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "torch": torch.__version__, "dtype": str(self.voice.talker.place.weight.dtype).removeprefix("torch."),
@@ -227,6 +260,14 @@ def _dataset(asked: Asked, voice: Voice) -> Dataset:
                 f"{root}: has another {kind} tokenizer than {asked.run} was trained with: give its own dataset by --data"
             )
     return dataset
+
+
+def _understood(sentences: list[Sentence], chosen: ChosenEar | None) -> list[Sentence]:
+    """Sentences of which nobody says a language are in the one that the chosen ear was told. Raises :class:`SpeakError` for a language that it does not know."""
+    if chosen is None:
+        return sentences
+    chosen.require_languages(s.language for s in sentences)
+    return [replace(s, language=s.language or chosen.language) for s in sentences]
 
 
 def _unreachable(dataset: Dataset) -> str | None:

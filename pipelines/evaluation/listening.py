@@ -18,13 +18,15 @@ import numpy.typing as npt
 import orjson
 
 from manifests.fingerprint import canonical, sha256
+from manifests.settings.recognisers import RecogniserSettings
 from manifests.settings.speech import SpeechSettings
 from pipelines.engine.mapping import Mapper
 from pipelines.inspect import find, originals
 from pipelines.subject import Subject
 from pipelines.voice.errors import SpeakError
 from tokenization.adapter import SpeechTokenizer
-from tokenization.recognisers.base import Recogniser, heard_words
+from tokenization.recognisers.base import Recogniser, at_rate
+from tokenization.recognisers.registry import open_recogniser
 from tokenization.registry import open_tokenizer
 
 VERSION = 3  # changes whenever the same sound would be heard, or measured, otherwise
@@ -71,30 +73,30 @@ def _open() -> Recogniser:
 EARS: dict[str, Callable[[], Recogniser]] = {"grammar": cache(_grammar), "open": cache(_open)}
 """``grammar`` can hear the demo's responses only, or nothing; ``open`` hears English."""
 
+_chosen: Callable[[Any], Recogniser] = cache(open_recogniser)
 _tokenizer: Callable[[Any, bytes | None, str], SpeechTokenizer] = cache(open_tokenizer)
 _subject: Callable[[str], Subject] = cache(Subject.open)
 
 
 @dataclass(frozen=True)
 class Listen:
-    """Work of one task: makes sounds and lets an ear hear them."""
+    """Work of one task: makes sounds and lets an ear hear them: the one of :data:`EARS`, or ``chosen``."""
 
     ear: str
     speech: SpeechSettings
     weights: bytes | None
+    chosen: RecogniserSettings | None = None
 
     def __call__(self, chunk: list[Sound]) -> list[Heard]:
-        return [self._heard(sound) for sound in chunk]
+        tokenizer = _tokenizer(self.speech, self.weights, "cpu")
+        rate, waves = tokenizer.spec.sample_rate, [made(sound, tokenizer) for sound in chunk]
+        recogniser = EARS[self.ear]() if self.chosen is None else _chosen(self.chosen)
+        texts = recogniser.recognise([at_rate(wave_T, rate) for wave_T in waves])
+        return [Heard(text.text, silence(wave_T, rate)) for text, wave_T in zip(texts, waves, strict=True)]
 
     def poisoned(self, chunk: list[Sound]) -> list[Heard]:
         """A sound that kills the recogniser is one in which nothing was heard."""
         return [Heard("", 1.0) for _ in chunk]
-
-    def _heard(self, sound: Sound) -> Heard:
-        tokenizer = _tokenizer(self.speech, self.weights, "cpu")
-        wave_T = made(sound, tokenizer)
-        rate = tokenizer.spec.sample_rate
-        return Heard(heard_words(EARS[self.ear](), wave_T, rate), silence(wave_T, rate))
 
 
 def made(sound: Sound, tokenizer: SpeechTokenizer) -> np.ndarray:
@@ -139,15 +141,21 @@ class Hearing:
     speech: SpeechSettings
     weights: bytes | None
 
-    def hear(self, ear: str, sounds: Iterable[Sound], tell: Callable[[int, int], None]) -> Mapping[str, Heard]:
-        """What ``ear`` hears of each sound, by its name."""
+    def hear(
+        self,
+        ear: str,
+        sounds: Iterable[Sound],
+        tell: Callable[[int, int], None],
+        chosen: RecogniserSettings | None = None,
+    ) -> Mapping[str, Heard]:
+        """What ``ear`` hears of each sound, by its name: the one of :data:`EARS`, or ``chosen``, whose words are kept under the name ``ear``."""
         known, wanted = self._known(ear), {sound.name: sound for sound in sounds}
         missing = [sound for name, sound in wanted.items() if name not in known]
         chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
         done = 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            heard = self.mapper.map(Listen(ear, self.speech, self.weights), iter(chunks), "listening")
+            heard = self.mapper.map(Listen(ear, self.speech, self.weights, chosen), iter(chunks), "listening")
             for chunk, results in zip(chunks, heard, strict=True):
                 for sound, result in zip(chunk, results, strict=True):
                     known[sound.name] = result

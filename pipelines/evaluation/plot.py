@@ -7,11 +7,14 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.evaluation.table import EARS, chosen_ears
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, Any]]
 
+SHOWN_AS = {"grammar": "with the demo's grammar", "open": "open vocabulary"}
 INK, SOFT, GRID = "#1d2126", "#626a73", "#e2e0d8"
 COLOURS = ("#3a5fa8", "#2b7a6b", "#b8433a", "#8a5fb0", "#c9952b", "#5a6472")
 STYLE: dict[Any, Any] = {
@@ -21,9 +24,9 @@ STYLE: dict[Any, Any] = {
 
 
 def ear_of(value: Mapping[str, Any]) -> str | None:
-    """The ear whose word error rate is shown first: that of the grammar, where there is one."""
+    """The ear whose word error rate is shown: one that was chosen, else that of the grammar, where there is one."""
     ears = value["rows"][0]["wer"] if value["rows"] else {}
-    return next((ear for ear in ("grammar", "open") if ear in ears), None)
+    return next((ear for ear in (*chosen_ears(value["rows"]), *EARS) if ear in ears), None)
 
 
 def families(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
@@ -91,7 +94,7 @@ def _colour(number: int) -> str:
 
 def _errors(axes: Axes, rows: Rows, ear: str) -> None:
     _titles(axes, "Intelligibility and speed", "bars: 95 % bootstrap interval")
-    axes.set_ylabel("word error rate, %, " + ("with the demo's grammar" if ear == "grammar" else "open vocabulary"))
+    axes.set_ylabel("word error rate, %, " + SHOWN_AS.get(ear, f"as {ear} hears it"))
     _curves(axes, rows, lambda row: 100 * row["wer"][ear]["rate"])
     for number, members in enumerate(families(rows).values()):
         for row in members:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipelines.evaluation.systems import System
 from pipelines.voice.saying import timed
 from pipelines.voice.voice import blocks_of, rows_of
+from pipelines.voice.words import Words
 from tokenization.streaming import open_stream
 from training.decoding.protocol import Outcome
 
@@ -40,7 +41,7 @@ class Spoken:
         return sum(map(len, self.codes))
 
 
-def spoken(system: System, texts: Sequence[str], batch: int) -> Spoken:
+def spoken(system: System, texts: Sequence[Words], batch: int) -> Spoken:
     """Say ``texts``, ``batch`` of about the same length at a time: the longest one keeps the others waiting."""
     codes, cut, start = dict[int, Codes](), 0, time.perf_counter()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -70,7 +71,7 @@ class Timing:
     first: tuple[float, float, float]
 
 
-def timing(system: System, text: str) -> Timing:
+def timing(system: System, text: Words) -> Timing:
     """Say one text alone."""
     voice = system.voice
     decoder, (text_NS, counts) = voice.decoder(system.manner, [text]), voice.batch([text])
@@ -91,7 +92,7 @@ def timing(system: System, text: str) -> Timing:
     return Timing(frames, reading + sum(talker), occupied, work.forwards, work.commits, (reading, talker[0], vocoder))
 
 
-def timings(system: System, texts: Sequence[str]) -> list[Timing]:
+def timings(system: System, texts: Sequence[Words]) -> list[Timing]:
     """Each text said alone, after a warm-up."""
     for text in texts[:WARM_UP]:
         timing(system, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ def _first(row: Figures) -> str:
 
 
 UNDERSTOOD, FAST, SAID = "How well it is understood", "How fast it is", "What its codes are like"
+ORDER = ("", UNDERSTOOD, FAST, SAID)
 
 COLUMNS = (
     Column("", "", "system", lambda r: r["name"]),
@@ -85,9 +86,26 @@ COLUMNS = (
 )  # fmt: skip
 
 
+EARS = ("grammar", "open")  # that are always there; others were chosen
+
+
+def _chosen(ear: str) -> tuple[Column, Column]:
+    return (
+        Column(UNDERSTOOD, f"WER {ear} %", f"word error rate as {ear} hears it; 95 % bootstrap interval", _errors(ear)),
+        Column(UNDERSTOOD, f"none heard {ear}", f"likewise, with {ear}", _empty(ear)),
+    )
+
+
+def chosen_ears(rows: Iterable[Figures]) -> list[str]:
+    """Who heard beside pocketsphinx."""
+    return list(dict.fromkeys(ear for row in rows for ear in row.get("wer", {}) if ear not in EARS))
+
+
 def cells(value: Figures) -> tuple[list[Column], list[list[str]]]:
     """(columns, rows of text), without columns that are empty throughout."""
-    columns = [c for c in COLUMNS if any(c.of(row) for row in value["rows"])]
+    more = [column for ear in chosen_ears(value["rows"]) for column in _chosen(ear)]
+    columns = [c for c in (*COLUMNS, *more) if any(c.of(row) for row in value["rows"])]
+    columns.sort(key=lambda c: ORDER.index(c.group))
     return columns, [[c.of(row) for c in columns] for row in value["rows"]]
 
 

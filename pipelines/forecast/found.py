@@ -32,7 +32,7 @@ from pipelines.stages.s35_copies import prints_name
 from pipelines.stages.segments import RECORDINGS, recordings_of
 
 BLOCKS = (  # that decide how long units take
-    "plan", "segment", "clean", "copies", "scores", "filters", "speech", "text", "transcribe", "verify_text", "features", "mask", "teach",
+    "plan", "segment", "clean", "copies", "scores", "filters", "speech", "text", "transcribe", "verify_text", "features", "states", "mask", "teach",
 )  # fmt: skip
 
 

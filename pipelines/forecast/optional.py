@@ -1,4 +1,4 @@
-"""Stages that only some recipes ask for, measured: copies by ear, transcripts, features of queries."""
+"""Stages that only some recipes ask for, measured: copies by ear, transcripts, features of queries, text states."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import orjson
 from manifests.recipe import Recipe
 from manifests.settings.copies import CopiesSettings
 from manifests.settings.features import STAGE as FEATURES
+from manifests.settings.states import STAGE as STATES
 from manifests.settings.transcribe import STAGE as TRANSCRIPTS
 from manifests.storage import Store
 from manifests.utterance import from_cut
@@ -79,6 +80,13 @@ def features(probe: Probe) -> Measurement:
     units = probe.done[: len(probe.sample(FEATURES))]
     probe.folders |= probe.run.featured(probe.root, probe.plan, probe.folders["tokens"], units, {})
     return of_units(probe, FEATURES, SIDE)
+
+
+def states(probe: Probe) -> Measurement:
+    """Text states of units that have tokens are fetched and packed."""
+    units = probe.done[: len(probe.sample(STATES))]
+    probe.folders |= probe.run.stated(probe.folders["tokens"], units, {})
+    return of_units(probe, STATES, SIDE)
 
 
 def heard_share(probe: Probe) -> float:

@@ -125,11 +125,11 @@ def _masks(probe: Probe) -> Measurement:
 
 
 def _described(probe: Probe) -> None:
-    """What the stages after tokens and masks must know of the dataset, of the units that have both. Features are none of their business."""
+    """What the stages after tokens and masks must know of the dataset, of the units that have both. Features and text states are none of their business."""
     assert probe.cuts is not None, "there is a plan by now"
     planned = sum(unit.count for unit in probe.done)
-    folders = {name: folder for name, folder in probe.folders.items() if name != "features"}
-    space = replace(probe.run.space, recipe=probe.recipe.model_copy(update={"features": None}))
+    folders = {name: folder for name, folder in probe.folders.items() if name not in ("features", "states")}
+    space = replace(probe.run.space, recipe=probe.recipe.model_copy(update={"features": None, "states": None}))
     run = replace(probe.run, space=space)
     probe.description = run.described(probe.root, probe.cuts, folders, probe.done, planned)
 
@@ -210,6 +210,9 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "features", optional.features, lambda recipe: recipe.features is not None, units=True, looks=SIDE, needs=("tokens",),
         reach=_asked, weight=_features_weight,
+    ),
+    Stage(
+        "states", optional.states, lambda recipe: recipe.states is not None, units=True, looks=SIDE, needs=("tokens",), reach=_written,
     ),
     Stage("masks", _masks, lambda recipe: recipe.mask is not None, units=True, looks=SIDE, needs=("tokens",), reach=_written),
     Stage("teacher", _teacher, _is_bootstrapped, needs=("tokens", "masks")),

@@ -223,7 +223,7 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
             continue
         whole = stage in ("plan", "cuts", "fit") or name.startswith(f"{RECORDINGS}/")
         match = None if whole else UNIT.search(name)
-        if stage is None or (stage in ("transcripts", "tokens", "features", "masks") and match is None):
+        if stage is None or (stage in ("transcripts", "tokens", "features", "states", "masks") and match is None):
             left.append(fault)
             continue
         unit = int(match[1]) if match else (0 if stage == "fit" else None)
@@ -231,8 +231,8 @@ def _sorted(records: Records, faults: list[Fault]) -> Damage:
         what.setdefault((stage, unit), []).append(f"{name}{key}: {fault.what}")
     for stage, unit in list(what):
         if stage in SHARDS and unit is not None:
-            # a unit's shards depend on those of the stages before; nothing depends on features
-            for later in () if stage == "features" else SHARDS[SHARDS.index(stage) + 1 :]:
+            # a unit's shards depend on those of the stages before; nothing depends on features and states
+            for later in () if stage in ("features", "states") else SHARDS[SHARDS.index(stage) + 1 :]:
                 if later in records.folders:
                     what.setdefault((later, unit), [])
     by_stage = {stage: folder for folder, stage in stages.items()} | {NAME: ""}

@@ -20,6 +20,7 @@ from pipelines.folders import (
     masks_folder,
     plan_folder,
     segments_folder,
+    states_folder,
     teach_folder,
     tokens_folder,
     transcripts_folder,
@@ -159,6 +160,8 @@ def _names(space: Workspace, described: Subject | None) -> dict[str, str | None]
     names["tokens"] = tokens_folder(space, plan, receipt)
     if recipe.features is not None:
         names["features"] = features_folder(space, names["tokens"])
+    if recipe.states is not None:
+        names["states"] = states_folder(space, names["tokens"])
     if recipe.mask is not None:
         names["masks"] = masks_folder(space, names["tokens"])
     if recipe.teach is not None and names.get("masks"):

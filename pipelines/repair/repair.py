@@ -20,7 +20,7 @@ from manifests.storage import Store
 from pipelines.data import DataRun, opened
 from pipelines.repair.damage import Damage, Part, find_damage
 from pipelines.repair.records import Records, RepairError, read_records
-from pipelines.stages import s20_ingest
+from pipelines.stages import s20_ingest, s68_states
 from pipelines.stages.order import SHARDS
 from pipelines.verify.findings import Progress, Verdict
 from pipelines.verify.verify import verify
@@ -84,6 +84,8 @@ def _make(run: DataRun, records: Records, damage: Damage) -> None:
     """Remove what is damaged and make it anew; what tokens are made of alone, where that is damaged."""
     run.check_teacher()
     _check_corpus(run, records)
+    if run.recipe.states is not None and any(part.stage in ("tokens", "states") for part in damage.parts):
+        s68_states.require_source(run.recipe.states)
     damage.remove(records.space.store)
     if any(part.stage == "cuts" for part in damage.parts):  # all that follows is held against it
         s20_ingest.ingest(run.recipe.corpus, run.corpus_root({}), run.space.cuts, run.mapper, run.engine.events)

@@ -28,6 +28,7 @@ ORDER = (
     Placed("fit"),
     Placed("tokens", units=True, shards=True),
     Placed("features", asked="features", units=True, shards=True),
+    Placed("states", asked="states", units=True, shards=True),
     Placed("masks", asked="mask", units=True, shards=True),
     Placed("teach", asked="teach", units=True, shards=True),
 )

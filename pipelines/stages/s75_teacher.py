@@ -128,6 +128,10 @@ def _require_fit(recipe: Recipe, training: TrainingRecipe, name: str) -> None:
         raise RecipeError(
             f"teach.bootstrap: {name} has blocks of {training.talker.block}, masks have blocks of {mask.block} (mask.block)"
         )
+    if training.talker.text_width is not None:
+        raise RecipeError(
+            f"teach.bootstrap: {name} reads given text states (talker.text_width), and such a teacher is not recorded ahead"
+        )
     if training.train.start is not None:
         raise RecipeError(
             f"teach.bootstrap: {name} starts from another run ({training.train.start}): a first teacher cannot"

@@ -82,10 +82,16 @@ def require_policy(settings: TeachSettings) -> None:
 
 
 def teacher_of(settings: TeachSettings) -> Checkpoint:
-    """Who teaches. Raises ``RecipeError`` where nobody is named, ``CheckpointError`` where nobody is there."""
+    """Who teaches. Raises ``RecipeError`` where nobody is named, or a talker of given states; ``CheckpointError`` where nobody is there."""
     if settings.teacher is None:
         raise RecipeError("teach.teacher names nobody: set it to a run of `speechmill train` on these tokens")
-    return find(settings.teacher)
+    found = find(settings.teacher)
+    if found.facts["recipe"]["talker"].get("text_width") is not None:
+        raise RecipeError(
+            f"teach.teacher: {settings.teacher} reads given text states (talker.text_width), and is not recorded ahead: let it teach beside "
+            "its student (loss: distillation, without stored)"
+        )
+    return found
 
 
 def teacher_hash(settings: TeachSettings, description: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from manifests.fingerprint import pretty_parts
 from manifests.ledger import Ledger, Outcome, fold
 from manifests.receipt import Receipt, receipts
 from manifests.settings.mask import MaskSettings
+from manifests.settings.states import StatesSettings
 from manifests.storage import Store
 from pipelines.engine.commit import crash_point
 
@@ -93,11 +94,33 @@ def side_shards(side: Store, folder: str, tokens: Sequence[Mapping[str, Any]]) -
     Raises :class:`Unbalanced` where one is missing, or holds more or fewer samples than the one of ``tokens`` it lies beside.
     """
     shards = [shard_entry(r) for r in receipts(side, len(tokens))]
+    _require_beside(shards, folder, tokens)
+    return shards
+
+
+def _require_beside(shards: Sequence[Mapping[str, Any]], folder: str, tokens: Sequence[Mapping[str, Any]]) -> None:
     if [s["samples"] for s in shards] != [s["samples"] for s in tokens]:
         raise Unbalanced(
             f"{folder}: its {len(shards)} shards do not hold the samples of the {len(tokens)} token shards"
         )
-    return shards
+
+
+def states_part(
+    side: Store, folder: str, settings: StatesSettings, tokens: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """How ``dataset.json`` tells of text states: their width, how many there are, how many utterances have none. Raises :class:`Unbalanced`."""
+    part = states_sums(folder, settings, receipts(side, len(tokens)))
+    _require_beside(part["shards"], folder, tokens)
+    return part
+
+
+def states_sums(folder: str, settings: StatesSettings, made: Iterable[Receipt]) -> dict[str, Any]:
+    """What receipts of text states add up to."""
+    states, missing, shards = 0, 0, list[dict[str, Any]]()
+    for receipt in made:
+        states, missing = states + receipt.facts["states"], missing + receipt.facts["missing"]
+        shards.append(shard_entry(receipt))
+    return {"folder": folder, "width": settings.width, "states": states, "missing": missing, "shards": shards}
 
 
 def mask_part(folder: str, settings: MaskSettings, shards: list[dict[str, Any]]) -> dict[str, Any]:

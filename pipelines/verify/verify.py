@@ -25,6 +25,7 @@ from pipelines.verify.masks import MaskCheck
 from pipelines.verify.reencode import SEARCHED, Drawn, Pick, check_again, written
 from pipelines.verify.samples import Owners, UnitChecked, check_unit
 from pipelines.verify.segments import check_segments
+from pipelines.verify.states import StatesCheck
 from pipelines.verify.transcripts import TranscriptCheck
 
 if TYPE_CHECKING:
@@ -67,10 +68,12 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
         check_fit(subject, found)
     drawn, damaged, made = Drawn(reencode, []), list[Pick](), list[Receipt]()
     masks, teach = MaskCheck.of(subject, found), _teach_check(subject, found)
-    features = _features_check(subject, found)
+    features, states = _features_check(subject, found), StatesCheck.of(subject, found)
     for checked in _checked_units(subject, masks, teach, found, progress):
         if features is not None:
             features.check(checked.receipt.unit, checked)
+        if states is not None:
+            states.check(checked.receipt.unit, checked)
         made.append(checked.receipt)
         drawn.add(written(checked.receipt))
         damaged += [] if checked.sound else written(checked.receipt)
@@ -88,6 +91,11 @@ def _check_all(subject: Subject, reencode: int, found: Findings, progress: Progr
             features.check_part()
         _check_extra(subject, "features", features.made, found)
         features.encode_again(reencode)
+    if states is not None:
+        with found.guard(NAME, RESTORE):
+            states.check_part()
+        _check_extra(subject, "states", states.made, found)
+        states.read_again(reencode)
     if masks is not None:
         masks.tell()
         _check_extra(subject, "masks", masks.made, found)

@@ -1,4 +1,4 @@
-"""Saying one text: all at once, or block by block with the sound of each block leaving before the next is decided.
+"""Saying one text, or its text states: all at once, or block by block with the sound of each block leaving before the next is decided.
 
 Legend: T samples, F frames, Q codebooks.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.voice.files import Sink
 from pipelines.voice.manner import Manner
 from pipelines.voice.voice import Voice, blocks_of
+from pipelines.voice.words import Words
 from tokenization.adapter import Codes
 from tokenization.streaming import open_stream
 from training.decoding.protocol import Outcome
@@ -67,7 +68,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def say(voice: Voice, manner: Manner, text: str, sink: Sink, stream: bool) -> Said:
+def say(voice: Voice, manner: Manner, text: Words, sink: Sink, stream: bool) -> Said:
     """Say ``text`` into ``sink``. Raises ``SpeakError`` for what cannot be said, ``TokenizerError`` for codecs that do not stream."""
     decoder, (text_NS, counts) = voice.decoder(manner, [text]), voice.batch([text])
     mouth = _Streamed(voice, sink) if stream else _Whole(voice, sink)
@@ -94,7 +95,7 @@ def say(voice: Voice, manner: Manner, text: str, sink: Sink, stream: bool) -> Sa
     )  # fmt: skip
 
 
-def warm_up(voice: Voice, manner: Manner, text: str) -> None:
+def warm_up(voice: Voice, manner: Manner, text: Words) -> None:
     """Say the first block into nothing, so that what follows is timed without the start of libraries."""
     decoder, (text_NS, counts) = voice.decoder(manner, [text]), voice.batch([text])
     decoder.feed(text_NS, counts, ended=True)

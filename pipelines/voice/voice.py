@@ -1,6 +1,6 @@
-"""A trained talker with its tokenizers: text in, speech codes out.
+"""A trained talker with its tokenizers: text, or text states, in, speech codes out.
 
-Legend: N rows, S text states, F frames, Q codebooks, M cells of a block, C classes.
+Legend: N rows, S text states, W their width, F frames, Q codebooks, M cells of a block, C classes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from manifests.settings.train import WindowSettings
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.manner import STEPS, Manner
 from pipelines.voice.parts import Parts, read_parts, run_of
+from pipelines.voice.words import States, Words, name_of
 from training.decoding.acceptance import acceptance_of
 from training.decoding.body import Body
 from training.decoding.protocol import Decoder
@@ -92,32 +93,57 @@ class Voice:
         stage = self.facts["recipe"]["train"]["stages"][-1]
         return WindowSettings.model_validate(stage.get("windows") or {})  # runs of old do not say
 
-    def ids(self, text: str) -> Ids:
-        """``ids_S`` of a text, the last one <eos>. Raises :class:`SpeakError` for one that says nothing or is too long."""
+    def told(self, words: Words) -> Ids | States:
+        """What the talker is fed of some words: ``ids_S``, the last one <eos>, or ``states_SW``.
+
+        Raises :class:`SpeakError` for what says nothing, is too long, or is not what this talker reads.
+        """
+        told_S = self._ids(words) if isinstance(words, str) else self._states(words)
+        if len(told_S) > self.talker.settings.max_frames:
+            what = "tokens" if isinstance(words, str) else "states"
+            raise SpeakError(
+                f"the text has {len(told_S)} {what}, the talker reads {self.talker.settings.max_frames}: say it in parts"
+            )
+        return told_S
+
+    def _ids(self, text: str) -> Ids:
         if not text.strip():
             raise SpeakError("the text is empty: nothing to say")
-        ids_S = np.append(self.parts.text.encode(text), TEXT_EOS).astype(np.int64)
-        if len(ids_S) > self.talker.settings.max_frames:
+        if self.text_width is not None:
             raise SpeakError(
-                f"the text has {len(ids_S)} tokens, the talker reads {self.talker.settings.max_frames}: say it in parts"
+                f"{self.run}: reads text states of a language model (talker.text_width {self.text_width}), no text: give --states FILE.npy"
             )
-        return ids_S
+        return np.append(self.parts.text.encode(text), TEXT_EOS).astype(np.int64)
 
-    def batch(self, texts: Sequence[str]) -> tuple[Tensor, list[int]]:
-        """``text_NS`` of texts, padded, and how long each is."""
-        rows = [self.ids(text) for text in texts]
-        text_NS = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        for row, ids_S in enumerate(rows):
-            text_NS[row, : len(ids_S)] = ids_S
-        return torch.from_numpy(text_NS).to(self.talker.place.weight.device), [len(ids_S) for ids_S in rows]
+    def _states(self, states_SW: States) -> States:
+        if self.text_width is None:
+            raise SpeakError(f"{self.run}: reads text, no text states (talker.text_width is empty): give it the text")
+        if states_SW.shape[1] != self.text_width:
+            raise SpeakError(
+                f"{self.run}: reads text states of width {self.text_width} (talker.text_width), not {states_SW.shape[1]}"
+            )
+        return states_SW
+
+    @property
+    def text_width(self) -> int | None:
+        """Of the text states that it reads; None: it reads text."""
+        return self.talker.settings.text_width
+
+    def batch(self, words: Sequence[Words]) -> tuple[Tensor, list[int]]:
+        """``text_NS`` of what is to be said, ids or (NSW) states, padded, and how long each is."""
+        rows = [self.told(one) for one in words]
+        text_NS = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype)
+        for row, told_S in enumerate(rows):
+            text_NS[row, : len(told_S)] = told_S
+        return torch.from_numpy(text_NS).to(self.talker.place.weight.device), [len(told_S) for told_S in rows]
 
     def frames(self, manner: Manner) -> float:
         """The longest speech that ``manner`` asks for, in frames: a whole number, or infinite; the talker may have positions for fewer."""
         asked = manner.max_seconds * self.parts.speech.spec.frame_rate
         return math.floor(asked) if math.isfinite(asked) else asked
 
-    def decoder(self, manner: Manner, texts: Sequence[str], **changes: Any) -> Decoder:
-        """A decoder that is to say ``texts``; draws depend on what is said. Raises :class:`SpeakError`."""
+    def decoder(self, manner: Manner, words: Sequence[Words], **changes: Any) -> Decoder:
+        """A decoder that is to say ``words``; draws depend on what is said. Raises :class:`SpeakError`."""
         kind = manner.decoder or self.kinds[0]
         if kind not in KINDS:
             raise SpeakError(f"no decoder {kind!r}; there are {', '.join(KINDS)}")
@@ -128,13 +154,13 @@ class Voice:
             raise SpeakError(f"at most {manner.max_seconds} seconds: nothing can be said so")
         settings = {
             "seed": manner.seed,
-            "utterances": texts,
+            "utterances": [name_of(one) for one in words],
             "max_frames": int(min(self.frames(manner), self.talker.settings.max_frames)),
             "body": self.body,
             **SETTINGS[kind](self, manner),
             **changes,
         }
-        return open_decoder(self.talker, KINDS[kind], len(texts), **settings)
+        return open_decoder(self.talker, KINDS[kind], len(words), **settings)
 
     @cached_property
     def prior(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,29 @@ def test_windows_as_usual_leave_a_recipe_the_identity_that_it_had_without_them()
     assert "windows" not in without["train"]["stages"][0]
     assert others["train"]["stages"][0]["windows"] == {"ahead": 7, "stride": 4, "causal": True}
     assert "windows" not in recipe().deciding()["train"]["stages"][0]
+
+
+TAUGHT = {"layout": "two_stream", "masks": "any", "steps": 1, "loss": "distillation", "distillation": {"teacher": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("part", "later"),
+    [((), {"certainty": 2.0}), ((), {"cut_tail": 0.5}), (("distillation",), {"targets": "hard"})],
+)
+def test_what_recipes_could_not_say_once_is_told_only_where_it_is_said(
+    part: tuple[str, ...], later: dict[str, Any]
+) -> None:
+    """Else runs and teachers that were there before would count as others."""
+    (name,) = later
+    plain, said = recipe(TAUGHT).deciding(), copy.deepcopy(TAUGHT)
+    (said["distillation"] if part else said).update(later)
+    now = recipe(said).deciding()
+    for value in (plain, now):
+        value["found"] = value["train"]["stages"][0]
+        for step in part:
+            value["found"] = value["found"][step]
+    assert name not in plain["found"]
+    assert now["found"][name] == later[name]
 
 
 def test_two_stages_of_one_name_are_refused() -> None:

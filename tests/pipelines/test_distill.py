@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from manifests.dataset import Dataset, DatasetError
-from manifests.recipe import RecipeError, parse
-from manifests.training_recipe import TrainingRecipe
+from manifests.recipe import Recipe, RecipeError, parse
+from manifests.settings.run import RunSettings
+from manifests.training_recipe import RoundsSettings, TrainingRecipe
 from manifests.training_recipe import parse as parse_training
-from pipelines import distill
+from pipelines import cli, distill
 from pipelines.data import Result, opened
 from pipelines.distill import Distillation, Round
 from pipelines.engine.stopping import Interrupted
@@ -418,6 +421,74 @@ def test_a_round_with_other_weights_than_its_record_is_refused(out: Path, tmp_pa
     shutil.copytree(own_teacher(out), tmp_path / "run" / "round-1")
     with pytest.raises(CheckpointError, match="not the weights that round 1 had"):
         rounds(out, tmp_path / "run", 2)
+
+
+def told(out: Path, run: Path, count: int, **more: Any) -> str:
+    """What the console says of rounds that are taught in 4, 2, 1 iterations."""
+    console = Console(file=io.StringIO(), width=400)
+    Distillation(student(distillation={"stored": True, "iterations": 4}), str(out), str(run), count, **more)(console, 1)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_round_that_would_teach_nothing_is_told_before_the_first(out: Path, tmp_path: Path) -> None:
+    said = told(out, tmp_path / "run", 3)
+    assert said.startswith("note: from round 3 on a teacher has one iteration")
+    assert "--no-halve" in said
+    assert "note:" not in told(out, tmp_path / "run", 3), "what is done already is no news"
+    assert "one iteration" not in told(out, tmp_path / "other", 2)
+
+
+def test_it_teaches_and_trains_where_it_is_told_to_and_not_where_the_dataset_was_made(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = orjson.loads((out / "run.json").read_bytes())
+    made["recipe"]["run"] |= {"address": "gone:6379", "stages": {"teach": {"gpus": 1}}}
+    (out / "run.json").write_bytes(orjson.dumps(made))
+    teaching: list[RunSettings] = []
+    training: list[tuple[int | None, str | None]] = []
+
+    def teach(recipe: Recipe, *rest: Any) -> Any:
+        teaching.append(recipe.run)
+        return opened(recipe.model_copy(update={"run": RunSettings(workers=0)}), *rest)
+
+    def learn(job: Job, processes: int | None, address: str | None, console: Console) -> Any:
+        training.append((processes, address))
+        return train(job, 1, None, console)
+
+    monkeypatch.setattr(distill, "opened", teach)
+    monkeypatch.setattr(distill, "train", learn)
+    alone = told(out, tmp_path / "alone", 1)
+    (out / "run.json").write_bytes(orjson.dumps(made))
+    joined = told(out, tmp_path / "joined", 1, address="here:6379", workers=3)
+    assert [(run.address, run.workers) for run in teaching] == [(None, 0), ("here:6379", 3)]
+    assert all(run.stages["teach"].gpus == 1 for run in teaching), "what a worker needs is as it was"
+    assert training == [(1, None), (1, "here:6379")]
+    assert "was made on the Ray cluster at gone:6379; this machine teaches and trains" in alone
+    assert "gone:6379" not in joined
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ([], (3, False, None, None)),
+        (["--rounds", "2", "--halve", "--address", "auto", "--workers", "4"], (2, True, "auto", 4)),
+    ],
+)
+def test_rounds_are_the_recipes_unless_the_command_says_otherwise(
+    options: list[str], wanted: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Distillation] = []
+    monkeypatch.setattr(Distillation, "__call__", lambda self, console, processes: asked.append(self) or [])
+    sets = ["--set", "rounds.count=3", "--set", "rounds.halve=false"]
+    done = CliRunner().invoke(cli.app, ["distill", "isd", str(tmp_path), *sets, *options])
+    assert done.exit_code == 0, done.output
+    assert [(one.rounds, one.halve, one.address, one.workers) for one in asked] == [wanted]
+
+
+def test_how_many_rounds_there_are_does_not_make_it_another_recipe() -> None:
+    one = student()
+    more = one.model_copy(update={"rounds": RoundsSettings(count=3, halve=False)})
+    assert more.deciding() == one.deciding()
 
 
 @pytest.mark.parametrize(

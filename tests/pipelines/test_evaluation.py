@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +30,11 @@ from pipelines.evaluation.table import COLUMNS, cells, heading, show
 from pipelines.voice.errors import SpeakError
 from pipelines.voice.manner import Manner
 from pipelines.voice.voice import Voice
+from tests.pipelines.parrot import Parrot
 from tests.pipelines.test_cli import refused
 from tests.pipelines.tiny_run import make_run, make_tested_dataset
-from tokenization.recognisers.base import RecogniserSpec, Transcript
 
 QUIET = Console(quiet=True)
-
-
-class Parrot:
-    """A recogniser that says how long what it heard was, and nothing of short sounds."""
-
-    asked = 0
-
-    spec = RecogniserSpec("parrot", "1", "")
-
-    def recognise(self, waves: Sequence[np.ndarray]) -> list[Transcript]:
-        Parrot.asked += len(waves)
-        return [Transcript(f"speaker 3 says line {len(w) // 4000}" if len(w) > 2000 else "") for w in waves]
 
 
 @pytest.fixture(autouse=True)

@@ -50,10 +50,15 @@ def write_dataset(
     each: int = 8,
     vocab: int = VOCAB,
     texts: bool = True,
+    states: int | None = None,
 ) -> str:
-    """A dataset of some utterances, ``each`` a shard, the first ``dev`` of them the dev split; returns its root. ``texts``: they have some."""
+    """A dataset of some utterances, ``each`` a shard, the first ``dev`` of them the dev split; returns its root. ``texts``: they have some.
+
+    ``states``: the width of text states that all have but every seventh.
+    """
     tokens: list[Sample] = []
     beside: list[Sample] = []
+    given: list[Sample] = []
     tally = Tally()
     for i, codes_FQ in enumerate(codes):
         name = f"u{i:04d}"
@@ -61,6 +66,8 @@ def write_dataset(
         text_S = (np.arange((1 + i % 5) * texts) + i) % (TEXT - 2) + 2
         members = {"speech.npy": npy.dump(codes_FQ), "text.npy": npy.dump(text_S.astype(np.int32))}
         tokens.append((name, {"json": canonical(about), **members}))
+        if states is not None:
+            given.append((name, _states(name, i, states)))
         if masks is not None:
             beside.append((name, draw_masks(masks, name, len(codes_FQ), codes_FQ.shape[1], tally)))
     store, codebooks = Store(str(folder)), codes[0].shape[1]
@@ -72,8 +79,22 @@ def write_dataset(
     }  # fmt: skip
     if masks is not None:
         value["masks"] = mask_part("masks-0", masks, _shards(store.sub("masks-0"), beside, each))
+    if states is not None:
+        value["states"] = {
+            "folder": "states-0",
+            "width": states,
+            "shards": _shards(store.sub("states-0"), given, each),
+        }
     store.publish("dataset.json", pretty(value))
     return str(folder)
+
+
+def _states(name: str, i: int, width: int) -> dict[str, bytes]:
+    """The side sample of utterance ``i``: other numbers of states than its text has tokens, in float16 and float32 by turns."""
+    if i % 7 == 6:
+        return {"json": canonical({"id": name, "states": 0, "why": "its file is missing"})}
+    states_SW = np.random.default_rng(i).standard_normal((2 + i % 4, width)).astype((np.float16, np.float32)[i % 2])
+    return {"json": canonical({"id": name, "states": len(states_SW)}), "states.npy": npy.dump(states_SW)}
 
 
 def _shards(store: Store, samples: list[Sample], each: int) -> list[dict[str, Any]]:

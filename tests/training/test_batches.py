@@ -19,6 +19,7 @@ from manifests.shards.reader import ShardError
 from tests.training.datasets import BLOCK, MASKS, VOCAB, recipe, utterances, write_dataset
 from training.batches import Batch, Course, Order, Share, collate, cuts
 from training.course import prepare
+from training.errors import RowsError
 from training.noise.grid import Grid
 from training.noise.packing import unpack
 from training.rows import Reader, Row, lengths
@@ -181,6 +182,11 @@ def test_what_the_talker_has_no_positions_for_is_left_out_and_counted(dataset: D
     assert longer
     assert prepared.notes[0] == f"{longer} of 40 utterances are longer than talker.max_frames (16) and are left out"
     assert max(int(blocks) for blocks in prepared.course.stages[0].order.blocks_R) == 4
+
+
+def test_a_talker_of_given_states_is_refused_a_dataset_without_them(dataset: Dataset) -> None:
+    with pytest.raises(RowsError, match=r"talker\.text_width \(6\).*has none.*leave talker\.text_width empty"):
+        prepare(recipe(*STAGES, talker={"text_width": 6}), dataset, None, Share())
 
 
 def test_lengths_are_read_once(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,12 @@ from rich.console import Console
 import pipelines.train
 from manifests.training_recipe import TrainingRecipe
 from pipelines.engine.contract import RunFailed
+from pipelines.train_ray import STOP
 from tests.training.datasets import recipe, utterances, write_dataset
 from training import checkpoint
 from training.errors import RowsError
 from training.logs import LOG
-from training.run import Job
+from training.run import Job, check
 from training.trainer import Outcome
 
 torch.set_num_threads(1)
@@ -64,6 +65,10 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 def curve(run: Path) -> list[tuple[int, float, float]]:
     told = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
     return [(e["step"], e["loss"], e["gradient_norm"]) for e in told if "loss" in e]
+
+
+def _stepped(run: Path) -> list[int]:
+    return [step for step, *_ in curve(run)]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -111,6 +116,29 @@ def test_on_ray_it_is_the_same_run(dataset: str, two: Path, tmp_path: Path) -> N
     assert code == 0, output
     assert curve(tmp_path / "run") == curve(two)
     assert "step 6, loss" in output, "the log is shown where the command was given"
+
+
+def test_on_ray_too_a_signal_ends_the_step_and_places_are_those_of_the_command(
+    dataset: str, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's workers are in other folders than the command. What a run is compared by, when it goes on, stays as it was written."""
+    run, place = tmp_path / "run", os.path.relpath(alone, ROOT)
+    stages = {"layout": "two_stream", "masks": "hierarchical", "steps": 100_000}
+    long = recipe(stages, ema=0.9, checkpoint_every=100_000, start=place)
+    run.mkdir()
+    (run / STOP).touch()  # a run that was killed as it stopped left it behind
+    process = start(long, dataset, run, "--processes", "2", "--address", "local")
+    _wait_for_step(run)
+    os.killpg(process.pid, signal.SIGINT)
+    code, output = finish(process)
+    stopped = checkpoint.find(run)
+    assert code == 130, output
+    assert f"stopped at step {stopped.step} of 100000" in output
+    assert 1 < stopped.step == len(_stepped(run))
+    assert not (run / STOP).exists()
+    assert stopped.facts["recipe"]["train"]["start"] == place
+    monkeypatch.chdir(ROOT)
+    check(Job(long, dataset, str(run)))
 
 
 def test_a_rank_that_meets_damage_ends_all_with_one_line(tmp_path: Path) -> None:
