@@ -16,6 +16,7 @@ from manifests.settings.mask import (
     MaskSettings,
     NoiseSettings,
 )  # fmt: skip
+from training.noise.chances import mixed_binomial, rounded
 from training.noise.grid import Grid, Key, count_of, least
 from training.noise.replacement import replacements
 from training.noise.views import SCHEMES, chances, draw_some, draw_views
@@ -260,6 +261,24 @@ def test_counts_per_block_are_those_of_the_closed_form(
     assert (np.abs(measured_K - chance_K) <= 4.5 * np.sqrt(np.clip(chance_K, 0, 1) / ROWS) + 1 / ROWS).all()
 
 
+@pytest.mark.parametrize("ends", [(0.5, 1.0), (0.2, 0.6)])
+def test_how_many_blocks_are_chosen_is_as_even_as_the_rate_they_are_drawn_from(ends: tuple[float, float]) -> None:
+    """T28: the histogram of the counts, not their mean alone: a fixed share of the blocks would have the same mean."""
+    grid, noise = Grid(16 * 20 - 1, 1, 16), set_of("hierarchical", ROWS, blocks=ends)
+    chosen_V = blocks_of(draw_views(noise, grid, Key.of(2, "u"))[0].masked_VLQ, grid).any(axis=2).sum(axis=1)
+    measured_K, chance_K = np.bincount(chosen_V, minlength=21) / ROWS, rounded(20, ends)
+    assert (np.abs(measured_K - chance_K) <= 4.5 * np.sqrt(chance_K * (1 - chance_K) / ROWS)).all()
+
+
+def test_all_cells_of_a_bernoulli_view_share_one_rate() -> None:
+    """The share of a view's cells that are masked varies as the rate does, and hardly less; with a rate for each block it would vary little."""
+    grid, (low, high) = Grid(16 * 20 - 1, 1, 16), BernoulliSettings().tokens
+    share_V = draw_views(set_of("bernoulli", ROWS), grid, Key.of(3, "u"))[0].masked_VLQ.mean(axis=(1, 2))
+    of_rates, mean = (high - low) ** 2 / 12, (low + high) / 2
+    of_draws = (mean - mean**2 - of_rates) / grid.cells
+    assert share_V.var() == pytest.approx(of_rates + of_draws, rel=0.1)
+
+
 LONG = Grid(16 * 400 - 1, 1, 16)  # so many blocks that the rounding of their count does not show
 
 
@@ -277,6 +296,13 @@ def test_rates_and_full_blocks_are_the_published_ones(name: str, rate: float, fu
     chance_K = chances(set_of(name), LONG)
     assert chance_K @ np.arange(17) / 16 == pytest.approx(rate, abs=2e-3)
     assert chance_K[-1] == pytest.approx(full, abs=3e-4)
+
+
+def test_separate_draws_would_make_the_published_share_of_full_blocks() -> None:
+    """T28: the 6.3 % and .26 % that are published for draws of single cells, from the closed form that theory is held against."""
+    blocks, tokens = HierarchicalSettings().blocks, HierarchicalSettings().tokens
+    assert 0.5 * sum(blocks) * mixed_binomial(16, tokens)[-1] == pytest.approx(0.063, abs=5e-4)
+    assert mixed_binomial(16, BernoulliSettings().tokens)[-1] == pytest.approx(0.0026, abs=5e-5)
 
 
 def test_the_default_sets_are_the_two_of_the_paper_with_full_blocks_forced_and_two_of_ours() -> None:
