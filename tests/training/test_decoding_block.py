@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from tests.training.tiny import silence_eos, talker, words
 from tests.training.uncached import Decoded, Recorded, Told, decode_blocks
@@ -119,6 +120,21 @@ def test_cached_is_uncached_for_every_block_size(block: int) -> None:
     anchors = min(block, 4)
     made = silence_eos(talker(block=block, anchors=anchors))
     check(made, preset("even"), 2, 1e-12)
+
+
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
+@pytest.mark.parametrize("codebooks", [1, 2])
+def test_blocks_of_one_say_frames_with_the_likelihood_of_one_row_of_training(conditioning: str, codebooks: int) -> None:
+    """T29 in place: the likelihood of a whole utterance, frame by frame, is the loss of one two-stream row that is masked wholly."""
+    made = silence_eos(talker(codebooks, block=1, anchors=1, conditioning=conditioning))
+    told, seen = Told(made, words(3, 7), COUNTS), recorded(preset("even"))
+    codes_NLQ, _ = run(decoder(made, seen, blocks=12, steps=1), told)
+    assert len(seen.seen) == 12
+    spoken_NLQC = torch.stack(seen.seen, 1)
+    whole_NLQC = told.logits(codes_NLQ, torch.full_like(codes_NLQ, made.vocabulary.mask))
+    nats = [cross_entropy(one.flatten(0, 2), codes_NLQ.flatten()).item() for one in (spoken_NLQC, whole_NLQC)]
+    assert nats[0] == pytest.approx(nats[1], abs=1e-12)
+    assert torch.equal(whole_NLQC.argmax(-1), codes_NLQ)
 
 
 def test_cached_is_uncached_in_float32() -> None:

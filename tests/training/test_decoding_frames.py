@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from tests.training.tiny import silence_eos, talker, words
 from tests.training.uncached import Told, decode_frames
@@ -15,7 +17,7 @@ from training.decoding.autoregressive import ARDecoder
 from training.decoding.drawing import Drawing
 from training.decoding.multi_token import MTPDecoder
 from training.decoding.protocol import decode_all
-from training.layout import Anchored, Noised, autoregressive
+from training.layout import Anchored, Noised, Rows, autoregressive, in_blocks, single_stream, two_stream
 from training.policies.stats import stats
 from training.talker import Talker
 
@@ -47,6 +49,35 @@ def test_chunks_of_any_size_join_to_the_same(chunk: int) -> None:
     told = Told(made, words(3, 7), COUNTS)
     whole = said(ARDecoder(made, 3, max_frames=14), told)
     assert torch.equal(said(ARDecoder(made, 3, max_frames=14, chunk=chunk), told), whole)
+
+
+def all_masked(codes_NLQ: Tensor, mask: int) -> Noised:
+    valid_NL = torch.ones(codes_NLQ.shape[:2], dtype=torch.bool)
+    ids_NCLQ = torch.full_like(codes_NLQ, mask)[:, None]
+    return Noised(codes_NLQ, ids_NCLQ, ids_NCLQ == mask, valid_NL, valid_NL.sum(1))
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("codebooks", [1, 2])
+def test_next_frame_prediction_is_block_diffusion_in_blocks_of_one(conditioning: str, codebooks: int) -> None:
+    """T29 with shared weights. Shifted (frame i - 1 in, frame i out) they are one model; in place (a mask in) another one."""
+    made = silence_eos(talker(codebooks, conditioning=conditioning))
+    told, v = Told(made, words(3, 7), COUNTS), made.vocabulary
+    codes_NLQ = said(ARDecoder(made, 3, max_frames=12), told)
+    x = all_masked(codes_NLQ, v.mask)
+    shown_NLQ = torch.cat([torch.full_like(codes_NLQ[:, :1], v.start), codes_NLQ[:, :-1]], 1)
+    behind = in_blocks(single_stream(replace(x, ids_NCLQ=shown_NLQ[:, None]), made.clock, v), 1)
+    in_place = in_blocks(two_stream(x, made.clock, v), 1)
+
+    def logits(rows: Rows) -> Tensor:
+        hidden = made(rows.ids_NTQ, rows.meta, told.text_NS, torch.tensor(told.counts_N), rows.wanted)
+        return told.limited(made.logits(hidden))
+
+    shifted_NLQC = logits(behind)
+    torch.testing.assert_close(shifted_NLQC, logits(autoregressive(x, made.clock, v)), rtol=0, atol=1e-12)
+    assert torch.equal(shifted_NLQC.argmax(-1), codes_NLQ), "what the decoder said frame by frame"
+    nll = [cross_entropy(one.flatten(0, 2), codes_NLQ.flatten()) for one in (shifted_NLQC, logits(in_place))]
+    assert nll[0] < nll[1] - 0.1, "the codes are the greedy ones of the shifted model alone"
 
 
 @pytest.mark.parametrize("causal", [True, False])
