@@ -8,17 +8,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from manifests.settings.train import StageSettings
+from tests.training.chain import chain, left_open, walk
+from training.attention import Meta, allow
+from training.batches import Batch
 from training.counter import uniform_torch
 from training.layout import Clock, Noised, layout_of
 from training.losses import TINY, cross_entropy, inverse_rate, reduce
-from training.objective import block_rates, weights
+from training.objective import block_rates, loss_of, weights
+from training.talker import Talker
 from training.vocabulary import Vocabulary
 
 torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
@@ -210,6 +216,60 @@ def test_where_nothing_is_masked_no_frame_counts_more_than_another(layout: str) 
     x = replace(x, frames_N=x.frames_N - 1)
     rows = layout_of(layout)(x, Clock(L, 1), Vocabulary(V))
     assert torch.equal(weights(rows, x, "inverse_rate", 1), weights(rows, x, "mean", 1))
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """A denoiser of a Markov chain that says the exact chances given all that its layout lets it see. Its hidden states are they."""
+
+    move_SS: Tensor
+    still_S: Tensor
+    behind: int
+    clock: ClassVar = Clock(4, 1)
+    vocabulary: ClassVar = Vocabulary(4)
+
+    def __call__(self, ids_NTQ: Tensor, meta: Meta, text_NS: Tensor, states_N: Tensor, wanted: slice) -> Tensor:
+        seen_NTT = allow(meta, meta).expand(len(ids_NTQ), -1, -1)
+        positions = range(*wanted.indices(len(meta)))
+        rows = [[self.said(ids_T, meta, seen_TT[t], t) for t in positions]
+                for ids_T, seen_TT in zip(ids_NTQ[..., 0], seen_NTT, strict=True)]  # fmt: skip
+        return torch.stack([torch.stack(row) for row in rows])
+
+    def said(self, ids_T: Tensor, meta: Meta, seen_T: Tensor, t: int) -> Tensor:
+        """Log chances of the frame asked at a position. Inputs of a row that is fed ``behind`` are of the frame before."""
+        frame_T = meta.pos_NT[0] - self.behind
+        known = (seen_T & (ids_T < self.vocabulary.size)).nonzero()[:, 0]
+        if not len(known):
+            chance_S = self.still_S
+        else:
+            last = known[frame_T[known].argmax()]
+            moves = int(meta.pos_NT[0, t] - frame_T[last])
+            chance_S = torch.linalg.matrix_power(self.move_SS, moves)[ids_T[last]]
+        return torch.cat([chance_S, torch.zeros(1)]).log()  # nothing ends
+
+    def logits(self, hidden_PD: Tensor) -> Tensor:
+        return hidden_PD[:, None]
+
+
+@pytest.mark.parametrize(("layout", "at_once"), [("autoregressive", 1), *(("two_stream", c) for c in (1, 2, 4))])
+def test_frames_said_at_once_cost_what_they_cannot_know_of_each_other(layout: str, at_once: int) -> None:
+    """T35: the loss of a perfect denoiser is what is enumerated for blocks that are said ``at_once``, and grows with them."""
+    move_SS, still_S, _ = chain()
+    random = np.random.default_rng(0)
+    paths = [walk(move_SS, still_S, 12, random) for _ in range(40)]
+    codes_NLQ = torch.tensor(paths)[:, :, None]
+    knowing = Knowing(torch.tensor(move_SS), torch.tensor(still_S), int(layout == "autoregressive"))
+    ids_NCLQ = torch.full_like(codes_NLQ, knowing.vocabulary.mask)[:, None]
+    valid_NL = torch.ones(codes_NLQ.shape[:2], dtype=torch.bool)
+    x = Noised(codes_NLQ, ids_NCLQ, torch.ones_like(ids_NCLQ, dtype=torch.bool), valid_NL, valid_NL.sum(1))
+    batch = Batch(("",) * 40, x, codes_NLQ[:, :0, 0], torch.zeros(40, dtype=torch.long))
+    masks = None if layout == "autoregressive" else "all"
+    of_masks = {} if masks is None else {"masks": masks, "block": at_once}
+    stage = StageSettings.model_validate({"layout": layout, "steps": 1, **of_masks})
+    talker = cast("Talker", knowing)
+    found = loss_of(talker, talker, batch, stage).mean().item()
+    assert found == pytest.approx(left_open(move_SS, still_S, paths, at_once), abs=1e-9)
+    assert at_once == 1 or found > left_open(move_SS, still_S, paths, at_once // 2) + 0.1
 
 
 def test_the_weight_of_a_position_is_one_in_the_mean_down_to_the_clip() -> None:
