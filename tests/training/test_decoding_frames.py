@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tests.training.tiny import silence_eos, talker, words
-from tests.training.uncached import Told, decode_frames
+from tests.training.uncached import RecordedDrawing, Told, decode_frames
 from training.decoding.acceptance import ACCEPTANCES, Confident, Said, Unverified, Verified, acceptance_of
 from training.decoding.autoregressive import ARDecoder
-from training.decoding.drawing import Drawing
 from training.decoding.multi_token import MTPDecoder
 from training.decoding.protocol import decode_all
 from training.layout import Anchored, Noised, Rows, autoregressive, in_blocks, single_stream, two_stream
@@ -34,13 +33,23 @@ def said(decoder: ARDecoder | MTPDecoder, told: Told) -> Tensor:
 @pytest.mark.parametrize("codebooks", [1, 3])
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_cached_is_uncached(conditioning: str, codebooks: int, temperature: float) -> None:
-    """T06 for next-frame prediction: the same codes as from whole rows of training."""
-    made = silence_eos(talker(codebooks, conditioning=conditioning))
-    told = Told(made, words(3, 7), COUNTS)
-    expected = decode_frames(told, 14, Drawing(temperature, 0.9), seed=3)
-    found = ARDecoder(made, 3, temperature=temperature, top_p=0.9, max_frames=14, seed=3)
-    assert torch.equal(said(found, told), expected.codes_NLQ)
-    assert found.work.forwards == 14
+    """T06 for next-frame prediction: the same codes and logits as from whole rows of training, up to where each row ends."""
+    made = talker(codebooks, conditioning=conditioning)
+    with torch.no_grad():
+        made.head.bias.view(codebooks, -1)[0, -1] += float(codebooks > 1)  # so that rows end at different times
+    told, drawing = Told(made, words(5, 7), [7, 3, 0, 5, 1]), RecordedDrawing(temperature, 0.9)
+    expected = decode_frames(told, 14, drawing, seed=3)
+    drawing.seen.clear()
+    found = ARDecoder(made, 5, max_frames=14, seed=3)
+    found.drawing = drawing
+    rows = decode_all(found, told.text_NS, told.counts_N)
+    for n, codes_FQ in enumerate(rows):
+        assert torch.equal(codes_FQ, expected.codes_NLQ[n, : len(codes_FQ)])
+        assert len(codes_FQ) == 14 or expected.codes_NLQ[n, len(codes_FQ), 0] == made.vocabulary.eos
+        for ours_NTQC, [(theirs_NQC, _)] in zip(drawing.seen[: len(codes_FQ) + 1], expected.said, strict=False):
+            torch.testing.assert_close(ours_NTQC[n, 0], theirs_NQC[n], rtol=0, atol=1e-12)
+    assert len({len(codes_FQ) for codes_FQ in rows}) > 1
+    assert found.work.forwards == len(drawing.seen) == min(max(map(len, rows)) // 4 * 4 + 4, 14)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, 14])

@@ -29,6 +29,17 @@ class Recorded(Policy):
 
 
 @dataclass(frozen=True)
+class RecordedDrawing(Drawing):
+    """A drawing that keeps the logits it was shown, frame by frame."""
+
+    seen: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, logits_NTQC: Tensor, pos_NT: Tensor, key: Key) -> Stats:
+        self.seen.append(logits_NTQC.clone())
+        return super().__call__(logits_NTQC, pos_NT, key)
+
+
+@dataclass(frozen=True)
 class Told:
     """A talker and the text of its rows."""
 
@@ -62,10 +73,11 @@ class Told:
 
 @dataclass
 class Decoded:
+    """Codes and steps of whole rows; for each block (or frame), what was said at each step, and which cells were masked then."""
+
     codes_NLQ: Tensor
     steps_NLQ: Tensor
-    logits: list[Tensor]
-    masked: list[Tensor]
+    said: list[list[tuple[Tensor, Tensor]]]
 
 
 def behind_the_end(ids_NBQ: Tensor, eos: int) -> Tensor:
@@ -87,7 +99,7 @@ def decode_blocks(
     size, q, v = talker.settings.block, talker.vocabulary.codebooks, talker.vocabulary
     utterance_N = torch.tensor([signed(hash_key(str(row))) for row in range(n)])
     codes_NLQ = torch.full((n, blocks * size, q), v.mask)
-    steps_NLQ, seen, masks = torch.zeros_like(codes_NLQ), [], []
+    steps_NLQ, said = torch.zeros_like(codes_NLQ), [[] for _ in range(blocks)]
     for block in range(blocks):
         here, upto = slice(block * size, (block + 1) * size), (block + 1) * size
         for step in range(1, steps + 1):
@@ -95,8 +107,7 @@ def decode_blocks(
             if not masked_NM.any():
                 break
             logits_NMC = told.logits(codes_NLQ[:, :upto], codes_NLQ[:, :upto])[:, here].flatten(1, 2)
-            seen.append(logits_NMC)
-            masks.append(masked_NM)
+            said[block].append((logits_NMC, masked_NM))
             key = Key(seed, utterance_N, block)
             stats = policy.stats(logits_NMC, step, key, prior)
             now_NBQ = torch.where(codes_NLQ[:, here] == v.mask, stats.token_NM.view(n, size, q), codes_NLQ[:, here])
@@ -112,16 +123,16 @@ def decode_blocks(
                 over_NBQ = behind_the_end(codes_NLQ[:, here], v.eos) & before_NBQ
             codes_NLQ[:, here] = codes_NLQ[:, here].masked_fill(over_NBQ, v.eos)
             steps_NLQ[:, here] = steps_NLQ[:, here].masked_fill(over_NBQ, step)
-    return Decoded(codes_NLQ, steps_NLQ, seen, masks)
+    return Decoded(codes_NLQ, steps_NLQ, said)
 
 
 def decode_frames(told: Told, length: int, drawing: Drawing, seed: int = 0) -> Decoded:
     """Next-frame decoding of ``length`` frames, whatever is said in them."""
     n, q = len(told.text_NS), told.talker.vocabulary.codebooks
     utterance_N = torch.tensor([signed(hash_key(str(row))) for row in range(n)])
-    codes_NLQ, seen = torch.zeros(n, length, q, dtype=torch.long), []
+    codes_NLQ, said = torch.zeros(n, length, q, dtype=torch.long), []
     for pos in range(length):
         logits_NTQC = told.next_logits(codes_NLQ[:, : pos + 1])[:, pos:]
-        seen.append(logits_NTQC)
+        said.append([(logits_NTQC[:, 0], torch.ones(n, q, dtype=torch.bool))])
         codes_NLQ[:, pos] = drawing(logits_NTQC, torch.tensor([[pos]]), Key(seed, utterance_N)).token_NM
-    return Decoded(codes_NLQ, torch.ones_like(codes_NLQ), seen, [])
+    return Decoded(codes_NLQ, torch.ones_like(codes_NLQ), said)
