@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.training.tiny import silence_eos, talker, words
 from training.decoding import conditioning as conditionings
@@ -121,6 +123,48 @@ def test_an_interrupted_decoder_goes_on_as_if_nothing_had_happened(kind: str, co
     assert same(first, whole)
     assert same(again, whole)
     assert kept.work == decoder.work
+
+
+class Touched(TorchDispatchMode):
+    """Counts elements written into keys and values, and keeps the names of operations on them that neither write nor look."""
+
+    def __init__(self, held: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.held = {kv.untyped_storage().data_ptr() for kv in held}
+        self.written, self.other = 0, set[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if any(x.untyped_storage().data_ptr() in self.held for x in tensors):
+            name = func.overloadpacket.__name__
+            if name in ("copy_", "scatter_"):
+                self.written += args[0 if name == "copy_" else 2].numel()
+            elif name not in ("slice", "select", "alias", "scaled_dot_product_attention"):
+                self.other.add(name)
+        return func(*args, **kwargs)
+
+
+@every_kind
+@every_conditioning
+def test_keys_and_values_are_written_once_for_each_position_fed(kind: str, conditioning: str) -> None:
+    """T10: a pass writes what it feeds, whatever is settled before it; nothing is ever joined, copied or moved."""
+    made = silence_eos(talker(conditioning=conditioning))
+    decoder: Any = opened(made, kind, 3)
+    decoder.feed(words(3, 9), [9, 4, 0], ended=True)
+    places = [kv.data_ptr() for kv in decoder.keys.kv_layers]
+    with Touched(decoder.keys.kv_layers) as touched:
+        while decoder.next() is not None:
+            assert touched.written == 2 * 2 * 32 * decoder.work.rows  # layers, keys and values, width
+    assert not touched.other
+    assert places == [kv.data_ptr() for kv in decoder.keys.kv_layers]
+    work, text = decoder.work, 9 if conditioning == "prefix" else 0
+    fed = {
+        "block": 4 * (sum(work.steps) + len(work.steps) - 1),
+        "autoregressive": work.forwards,
+        "multi_token": work.forwards * (4 + 3 * getattr(decoder, "windows", 0)),
+    }
+    assert work.rows == 3 * (fed[KINDS[kind][0]] + text)
 
 
 @every_kind
