@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tests.training.test_layout import CLOCK, utterances
 from tests.training.tiny import settings, talker, words
 from training.attention import allow, join
 from training.cache import Cache
+from training.decoding.body import bias_of
 from training.layout import CLEAN, LAYOUTS, Noised, speech
 from training.talker import Talker
+from training.transformer import Attention, Rotary
 from training.vocabulary import Vocabulary
 
 CONDITIONINGS = ["anchors", "prefix", "both", "paced"]
@@ -44,6 +47,35 @@ def test_padding_changes_nothing(conditioning: str, layout: str) -> None:
     assert torch.equal(plain[valid_NP], padded[valid_NP])
     assert not torch.equal(plain, padded)
     assert padded.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("whole_row", [False, True])
+def test_a_position_that_may_see_nothing_sees_nothing_and_has_no_gradient(dtype: torch.dtype, whole_row: bool) -> None:
+    """T05: numbers, in training and behind the bias of decoding; others in the row are as they would be anyway."""
+    torch.manual_seed(0)
+    attention, rotary = Attention(32, 2).to(dtype), Rotary(16, 5)
+    allowed_NTT = torch.ones(2, 5, 5, dtype=torch.bool).tril()
+    allowed_NTT[0, 0 if not whole_row else slice(None)] = False
+    x_NTD = torch.randn(2, 5, 32, dtype=dtype, requires_grad=True)
+    seen_NTD = attention(x_NTD, rotary.at(torch.arange(5)[None], dtype), allowed_NTT, slice(None))
+    assert (seen_NTD[0, 0] == 0).all()
+    seen_NTD.square().sum().backward()
+    for gradient in (x_NTD.grad, attention.qkv.weight.grad, attention.out.weight.grad):
+        assert gradient is not None
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+    assert x_NTD.grad is not None
+    assert not whole_row or (x_NTD.grad[0] == 0).all()
+
+    q, k, v = torch.randn(3, 2, 2, 5, 16, dtype=dtype)
+    bias_N1TT = bias_of(allowed_NTT, dtype)
+    assert bias_N1TT.isfinite().all(), "whatever attention makes of a row of nothing but -inf"
+    biased = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_N1TT)
+    masked = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed_NTT[:, None])
+    assert biased.isfinite().all()
+    some = allowed_NTT.any(2)[:, None].expand(-1, 2, -1)
+    torch.testing.assert_close(biased[some], masked[some])
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
