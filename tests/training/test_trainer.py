@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from tests.training.chain import chain, left_open, walk
 from tests.training.datasets import SETS, VOCAB, recipe, utterances, write_dataset
 from training import checkpoint
 from training.average import Average
-from training.batches import Share
+from training.batches import Batch, Share
 from training.course import prepare
 from training.distributed import Ranks
 from training.errors import CheckpointError, Diverged, RowsError
 from training.gradient import Gradient
-from training.layout import LAYOUTS
+from training.layout import LAYOUTS, Noised
 from training.loading import built
 from training.logs import LOG, Silent
 from training.losses import WEIGHTINGS
@@ -93,6 +94,70 @@ def test_parts_and_ranks_have_the_gradient_of_the_whole_batch(root: str, one: di
     both = gradient(root, made, lambda rank: Share(rank, 2, 3), 2)
     for other in (accumulated, shared, both):
         torch.testing.assert_close(other, whole, rtol=1e-9, atol=1e-12)
+
+
+def some(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch, as they are padded in it."""
+    x = batch.noised
+    kept = Noised(x.codes_NLQ[rows], x.ids_NCLQ[rows], x.masked_NCLQ[rows], x.valid_NL[rows], x.frames_N[rows])
+    return replace(
+        batch, keys=batch.keys[rows], noised=kept, text_NS=batch.text_NS[rows], states_N=batch.states_N[rows]
+    )
+
+
+def shown(batch: Batch, rows: slice) -> Batch:
+    """The batch with nothing masked in some of its rows."""
+    x = batch.noised
+    ids_NCLQ, masked_NCLQ = x.ids_NCLQ.clone(), x.masked_NCLQ.clone()
+    ids_NCLQ[rows], masked_NCLQ[rows] = x.codes_NLQ[rows, None], False
+    return replace(batch, noised=replace(x, ids_NCLQ=ids_NCLQ, masked_NCLQ=masked_NCLQ))
+
+
+@dataclass(frozen=True)
+class Told(Ranks):
+    """The first of some ranks, that is told what the others found."""
+
+    others: tuple[Tensor, ...] = ()
+
+    def add(self, tensor: Tensor) -> Tensor:
+        for other in self.others:
+            tensor += other
+        return tensor
+
+
+def gradient_of_ranks(root: str, made: TrainingRecipe, ranks: list[list[Batch]]) -> tuple[Tensor, float]:
+    """The gradient and the loss that ranks come to, each of which has its own parts."""
+    found = []
+    for parts in ranks:
+        torch.manual_seed(0)
+        talker = built(made.talker, Dataset.open(root).description).double()
+        mine = Gradient(talker.parameters())
+        for batch in parts:
+            mine.add(loss_of(talker, talker, batch, made.train.stages[0]), batch.noised.valid_NL.sum())
+        found.append(mine)
+    first, *others = found
+    totals = first.sum(Told(size=len(found), others=tuple(other._all for other in others)), False)
+    first.finish(totals.weight, None)
+    return first.flat, totals.loss
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("one", [stage("two_stream", "hierarchical", copies=2), stage("single_stream", "bernoulli"),
+                                 stage("autoregressive")])  # fmt: skip
+def test_a_rank_that_has_nothing_to_learn_from_changes_nothing(root: str, one: dict[str, Any], weighting: str) -> None:
+    """T11: a rank whose rows show all their codes, or that has no rows, beside one that has masks."""
+    made = recipe({**one, "weighting": weighting}, batch_frames=96)
+    [batch] = prepare(made, Dataset.open(root), None, Share()).course[0]
+    cases: list[tuple[Batch, list[list[Batch]]]] = [(batch, [[batch], []]), (batch, [[], [batch]])]
+    if made.train.stages[0].masks is not None:
+        quiet = shown(batch, slice(1, None, 2))
+        halves = [[some(quiet, slice(first, None, 2))] for first in (0, 1)]
+        cases += [(quiet, halves), (quiet, halves[::-1])]
+    for whole, ranks in cases:
+        (expected, loss), (found, same) = (gradient_of_ranks(root, made, parts) for parts in ([[whole]], ranks))
+        assert expected.norm() > 0.01
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        assert same == pytest.approx(loss)
 
 
 def test_padding_has_no_part_in_the_gradient(root: str) -> None:
@@ -457,7 +522,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_utterances(ro
     run = trainer(root, made, tmp_path)
     learn = run.learn
 
-    def poisoned(parts: list[Any], stop: Any) -> Any:
+    def poisoned(parts: list[Any], stop: Any = lambda: False) -> Any:
         if run.step == 4:
             run.talker.head.bias.data[0] = float("nan")
         return learn(parts, stop)
