@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tests.training.tiny import talker, words
 from training.attention import CLEAN, NOISY, Meta, allow, join
-from training.layout import Anchored, Clock, Noised, Rows, autoregressive, single_stream, text, two_stream
+from training.layout import Anchored, Clock, Noised, Rows, autoregressive, in_blocks, single_stream, text, two_stream
 from training.talker import Talker
 from training.vocabulary import Vocabulary
 
@@ -30,16 +31,26 @@ def noised(blocks: int, clock: Clock, copies: int = 1, rows: int = 1, seed: int 
     return Noised(codes_NLQ, ids_NCLQ, ids_NCLQ == V.mask, valid_NL, valid_NL.sum(1))
 
 
-def sees(q: Place, k: Place, clock: Clock, causal: bool) -> bool:
+@dataclass(frozen=True)
+class Rules:
+    """The beat of text; whether windows are causal; and the positions of a block, where they are not those of the beat."""
+
+    clock: Clock
+    causal: bool = True
+    short: int | None = None
+
+
+def sees(q: Place, k: Place, rules: Rules) -> bool:
     """The rules in words, of single positions; nothing here reads :class:`Meta`."""
+    clock, block = rules.clock, rules.short or rules.clock.block
     (q_kind, q_pos, q_of, q_place), (k_kind, k_pos, k_of, k_place) = q, k
     if k_kind == "text":
         return k_pos <= q_pos if q_kind == "text" else k_pos // clock.anchors <= q_pos // clock.block
     if q_kind == "text":
         return False
-    q_block, k_block = q_pos // clock.block, k_pos // clock.block
+    q_block, k_block = q_pos // block, k_pos // block
     if q_kind == "mask":  # of a window: the row up to its anchor, and its own window
-        return k_pos <= q_of if k_kind == "frame" else k_of == q_of and (k_place <= q_place or not causal)
+        return k_pos <= q_of if k_kind == "frame" else k_of == q_of and (k_place <= q_place or not rules.causal)
     if q_kind == "frame":
         return k_kind == "frame" and k_pos <= q_pos
     if q_kind == "noisy":
@@ -47,8 +58,8 @@ def sees(q: Place, k: Place, clock: Clock, causal: bool) -> bool:
     return k_kind == "clean" and k_block <= q_block
 
 
-def table(places: list[Place], clock: Clock, causal: bool = True) -> Tensor:
-    return torch.tensor([[sees(q, k, clock, causal) for k in places] for q in places])
+def table(places: list[Place], rules: Rules) -> Tensor:
+    return torch.tensor([[sees(q, k, rules) for k in places] for q in places])
 
 
 def of(kind: str, count: int, copy: int = 0) -> list[Place]:
@@ -60,33 +71,34 @@ def windows(length: int, layout: Anchored) -> list[Place]:
     return [("mask", a + 1 + i, a, i) for a in anchors for i in range(layout.ahead)]
 
 
-def cases() -> list[tuple[str, Rows, list[Place], Clock, bool]]:
-    """Every layout, of up to four blocks of up to four positions."""
+def cases() -> list[tuple[str, Rows, list[Place], Rules]]:
+    """Every layout, of up to four blocks of up to four positions; two streams also in all shorter blocks."""
     found = []
-    for blocks, block in itertools.product((1, 2, 4), (1, 2, 3, 4)):
+    for blocks, block in itertools.product((1, 2, 3, 4), (1, 2, 3, 4)):
         clock = Clock(block, min(block, 2))
         length = blocks * block
-        x = noised(blocks, clock, copies=2)
+        x, rules = noised(blocks, clock, copies=2), Rules(clock)
         two = of("clean", length) + of("noisy", length, 0) + of("noisy", length, 1)
-        found.append(("two_stream", two_stream(x, clock, V), two, clock, True))
-        found.append(("single_stream", single_stream(x, clock, V), of("clean", length), clock, True))
-        found.append(("autoregressive", autoregressive(x, clock, V), of("frame", length), clock, True))
+        found.append(("two_stream", two_stream(x, clock, V), two, rules))
+        for short in (size for size in range(1, block) if block % size == 0):
+            rows = in_blocks(two_stream(x, clock, V), short)
+            found.append((f"two_stream in blocks of {short}", rows, two, Rules(clock, short=short)))
+        found.append(("single_stream", single_stream(x, clock, V), of("clean", length), rules))
+        found.append(("autoregressive", autoregressive(x, clock, V), of("frame", length), rules))
         for causal in (True, False):
             layout = Anchored(2, 3, causal)
             places = of("frame", length) + windows(length, layout)
-            found.append((f"anchored causal={causal}", layout(x, clock, V), places, clock, causal))
+            found.append((f"anchored causal={causal}", layout(x, clock, V), places, Rules(clock, causal)))
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "places", "clock", "causal"), cases(), ids=lambda x: x if isinstance(x, str) else ""
-)
-def test_the_predicate_is_the_table(name: str, rows: Rows, places: list[Place], clock: Clock, causal: bool) -> None:
+@pytest.mark.parametrize(("name", "rows", "places", "rules"), cases(), ids=lambda x: x if isinstance(x, str) else "")
+def test_the_predicate_is_the_table(name: str, rows: Rows, places: list[Place], rules: Rules) -> None:
     """T01, without text and beside it; and of padding, nobody sees anything."""
-    assert torch.equal(allow(rows.meta, rows.meta)[0], table(places, clock, causal))
+    assert torch.equal(allow(rows.meta, rows.meta)[0], table(places, rules))
     states = 5
-    meta = join(text(0, states, clock), rows.meta)
-    expected = table(of("text", states) + places, clock, causal)
+    meta = join(text(0, states, rules.clock), rows.meta)
+    expected = table(of("text", states) + places, rules)
     assert torch.equal(allow(meta, meta)[0], expected)
     valid_NT = torch.rand(2, len(meta), generator=torch.Generator().manual_seed(1)) < 0.7
     padded = allow(meta, meta.padded(valid_NT))

@@ -62,7 +62,7 @@ def test_a_batch_knows_its_step_of_the_stage(dataset: Dataset) -> None:
     assert steps == [{step} for length in (9, 9, 3) for step in range(length)]
 
 
-@pytest.mark.parametrize(("ranks", "parts"), [(1, 3), (2, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 3), (1, 4), (2, 1), (2, 2), (4, 1), (4, 4)])
 def test_ranks_and_parts_together_see_what_one_sees(dataset: Dataset, ranks: int, parts: int) -> None:
     alone = seen(list(course(dataset).ahead(0, 0)))
     shares = [seen(list(course(dataset, Share(r, ranks, parts)).ahead(0, 0))) for r in range(ranks)]
@@ -72,11 +72,16 @@ def test_ranks_and_parts_together_see_what_one_sees(dataset: Dataset, ranks: int
         assert {k: v for share in shares for k, v in share[step].items()} == whole
 
 
-@pytest.mark.parametrize("start", [0, 5, 9, 13])
-def test_loader_processes_and_a_later_start_see_the_same(dataset: Dataset, start: int) -> None:
-    alone = seen(list(course(dataset).ahead(0, 0)))
-    assert seen(list(course(dataset).ahead(start, 0))) == alone[start:]
-    assert seen(list(course(dataset).ahead(start, 2))) == alone[start:]
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(("start", "loaders", "parts"), [(0, 4, 4), (5, 2, 1), (9, 2, 1), (13, 4, 1)])
+def test_loader_processes_and_a_later_start_see_the_same(
+    dataset: Dataset, start: int, loaders: int, parts: int
+) -> None:
+    """T17."""
+    share = Share(parts=parts)
+    alone = seen(list(course(dataset, share).ahead(0, 0)))
+    assert seen(list(course(dataset, share).ahead(start, 0))) == alone[start:]
+    assert seen(list(course(dataset, share).ahead(start, loaders))) == alone[start:]
 
 
 def test_a_step_far_ahead_is_found_without_those_before_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
