@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from tests.training.test_layout import CLOCK, utterances
 from tests.training.tiny import settings, talker, words
-from training.attention import allow, join
+from training.attention import Meta, allow, join
 from training.cache import Cache
 from training.decoding.body import bias_of
 from training.layout import CLEAN, LAYOUTS, Noised, speech
@@ -78,18 +80,70 @@ def test_a_position_that_may_see_nothing_sees_nothing_and_has_no_gradient(dtype:
     torch.testing.assert_close(biased[some], masked[some])
 
 
+def rows_of(x: Noised, rows: list[int], length: int = 12) -> Noised:
+    """Some rows in some order, cut to a length."""
+    x = Noised(*(getattr(x, f.name)[rows] for f in fields(Noised)))
+    cut = x.ids_NCLQ[:, :, :length], x.masked_NCLQ[:, :, :length]
+    return Noised(x.codes_NLQ[:, :length], *cut, x.valid_NL[:, :length], x.frames_N)
+
+
+def placed(x: Noised, logits_NRQC: Tensor, layout: str) -> list[dict[tuple[int, ...], Tensor]]:
+    """For each row of a layout, what is said at each position that is there, by what the position is."""
+    rows = LAYOUTS[layout](x, CLOCK, Vocabulary(11, 2))
+    meta = rows.meta[rows.wanted]
+    n = len(logits_NRQC)
+    names = ("stream_NT", "copy_NT", "block_NT", "pos_NT")
+    what_NT4 = torch.stack([getattr(meta, name).expand(n, -1) for name in names], -1)
+    valid_NT = meta.valid_NT.expand(n, -1)
+    return [
+        {tuple(key): said for key, said, valid in zip(what.tolist(), row, there, strict=True) if valid}
+        for what, row, there in zip(what_NT4, logits_NRQC, valid_NT, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_a_row_is_the_same_beside_others(conditioning: str) -> None:
-    """T15, T16 in training: shorter rows among longer ones, and other rows in another order."""
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_row_is_the_same_beside_others_and_in_another_order(conditioning: str, layout: str) -> None:
+    """T15, T16 in training: shorter rows among longer ones, behind them and before them, and alone."""
     made, x = talker(2, conditioning=conditioning), utterances()
     counts_N, text_NS = torch.tensor([5, 2]), words(2, 6)
-    whole = logits(made, x, text_NS, counts_N)
-    alone = Noised(
-        x.codes_NLQ[1:, :4], x.ids_NCLQ[1:, :, :4], x.masked_NCLQ[1:, :, :4], x.valid_NL[1:, :4], x.frames_N[1:]
-    )
-    found = logits(made, alone, text_NS[1:, :2], counts_N[1:])
-    expected = whole[1:].unflatten(1, (2, 12))[:, :, :4].flatten(1, 2)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    whole = placed(x, logits(made, x, text_NS, counts_N, layout), layout)
+    again = len(whole) // 2
+    turned = rows_of(x, [1, 0])
+    other = placed(turned, logits(made, turned, text_NS.flip(0), counts_N.flip(0), layout), layout)
+    alone = rows_of(x, [1], 4)
+    short = placed(alone, logits(made, alone, text_NS[1:, :2], counts_N[1:], layout), layout)
+    pairs = [*zip(whole, other[again:] + other[:again], strict=True), *zip(whole[again:], short, strict=True)]
+    assert len(pairs) == 3 * again
+    for ours, theirs in pairs:
+        assert ours.keys() == theirs.keys()
+        for key, said in theirs.items():
+            torch.testing.assert_close(ours[key], said, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_padding_on_the_left_is_padding_like_any_other(conditioning: str, layout: str) -> None:
+    """T15: where blocks begin is said by positions, not by places in the row; each row has padding of its own before it."""
+    made, x, room = talker(2, conditioning=conditioning), utterances(), 5
+    rows = LAYOUTS[layout](x, CLOCK, made.vocabulary)
+    again = len(rows.ids_NTQ) // 2
+    counts_N, text_NS = torch.tensor([5, 2]).repeat_interleave(again), words(2, 6).repeat_interleave(again, 0)
+    plain = made.logits(made(rows.ids_NTQ, rows.meta, text_NS, counts_N))
+    before_N = [2 + n % 4 for n in range(len(plain))]
+
+    def padded(value_NT: Tensor, filling: int) -> Tensor:
+        found = value_NT.new_full((len(plain), value_NT.shape[1] + room, *value_NT.shape[2:]), filling)
+        for n, before in enumerate(before_N):
+            found[n, before : before + value_NT.shape[1]] = value_NT[n % len(value_NT)]
+        return found
+
+    meta = Meta(*(padded(getattr(rows.meta, f.name), f.name != "valid_NT") for f in fields(Meta)))
+    found = made.logits(made(padded(rows.ids_NTQ, HUGE), meta, text_NS, counts_N))
+    for n, before in enumerate(before_N):
+        valid_T = rows.meta.valid_NT[n % len(rows.meta.valid_NT)]
+        here = found[n, before : before + len(valid_T)]
+        torch.testing.assert_close(here[valid_T], plain[n, valid_T], rtol=0, atol=1e-12)
 
 
 def test_text_of_a_later_turn_is_not_known() -> None:
