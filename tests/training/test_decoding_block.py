@@ -221,26 +221,6 @@ def test_settled_keys_are_never_written_again() -> None:
     assert lengths == [0, 4, 8, 12]
 
 
-def test_no_wait_for_the_device_inside_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T31: a block of fixed counts asks for one result, at its end; every other copy to the host is counted."""
-    made = silence_eos(talker(3))
-    found = decoder(made, preset("even"), steps=4)
-    found.feed(words(3, 7), COUNTS, ended=True)
-    asked: list[str] = []
-    for name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "cpu", "numpy"):
-        original = getattr(Tensor, name)
-
-        def counted(self: Tensor, *args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
-            asked.append(_name)
-            return _original(self, *args, **kwargs)
-
-        monkeypatch.setattr(Tensor, name, counted)
-    assert found.next() is not None
-    assert asked == ["tolist"]
-    assert found.next() is not None
-    assert asked == ["tolist"] * 2
-
-
 def test_a_frame_that_codebook_0_ends_is_ended_in_all() -> None:
     """No other codebook may say EOS, and where codebook 0 did, what was not decided yet becomes EOS with it."""
     made = silence_eos(talker(3), bias=3.0)

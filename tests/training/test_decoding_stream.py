@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.training.tiny import silence_eos, talker, words
+from tests.training.waiting import waits
 from training.decoding import conditioning as conditionings
 from training.decoding.acceptance import Confident, Verified
 from training.decoding.protocol import Chunk, Decoder, Outcome, decode_all, joined, stream
@@ -165,6 +166,25 @@ def test_keys_and_values_are_written_once_for_each_position_fed(kind: str, condi
         "multi_token": work.forwards * (4 + 3 * getattr(decoder, "windows", 0)),
     }
     assert work.rows == 3 * (fed[KINDS[kind][0]] + text)
+
+
+@pytest.mark.parametrize("kind", ["block", "block sampled", "block unfused", "autoregressive", "multi_token"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
+@pytest.mark.parametrize("codebooks", [1, 3])
+def test_no_wait_for_the_device_inside_a_chunk(kind: str, conditioning: str, codebooks: int) -> None:
+    """T31: where counts are fixed, or every guess is kept, one result is asked for, at the end of a chunk: where rows end."""
+    made = silence_eos(talker(codebooks, conditioning=conditioning))
+    decoder = opened(made, kind, 3)
+    decoder.feed(words(3, 9), [9, 4, 0], ended=True)
+    for _ in range(3):
+        assert waits(decoder.next) == ["tolist"]
+
+
+def test_a_policy_that_tests_confidences_asks_once_a_step() -> None:
+    decoder = opened(silence_eos(talker()), "block threshold", 3)
+    decoder.feed(words(3, 9), [9, 4, 0], ended=True)
+    asked = waits(decoder.next)
+    assert asked.count("__int__") == decoder.work.steps[0] > 1
 
 
 @every_kind

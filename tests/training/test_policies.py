@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.training.waiting import waits
 from training.policies import PRESETS, Key, Policy, build, preset
 from training.policies.budgets import BUDGETS, Schedule
 from training.policies.filters import FILTERS, Dilated, MinGap
@@ -171,47 +171,8 @@ def test_scores_say_what_their_names_say() -> None:
         assert torch.allclose(found, torch.tensor([values]), atol=1e-6), name
 
 
-class Watch(TorchDispatchMode):
-    """Counts operations that make the host wait for the device."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "is_nonzero")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func.overloadpacket).removeprefix("aten.")
-        by_mask = name.startswith("index") and any(
-            isinstance(x, Tensor) and x.dtype == torch.bool for a in args if isinstance(a, list | tuple) for x in a
-        )
-        if by_mask or name.startswith(self.WAITING):
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[str]]:
-    """Names of what waits for the device in a call."""
-
-    def run(action: Callable[[], Any]) -> list[str]:
-        with monkeypatch.context() as patch, Watch() as watch:
-            for name in ("tolist", "numpy", "cpu", "item", "__bool__", "__int__", "__float__", "__index__"):
-                genuine = getattr(Tensor, name)
-
-                def counted(self: Tensor, *args: Any, _name: str = name, _genuine: Any = genuine) -> Any:
-                    watch.found.append(_name)
-                    return _genuine(self, *args)
-
-                patch.setattr(Tensor, name, counted)
-            action()
-        return watch.found
-
-    return run
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_nothing_waits_for_the_device(waits: Callable[[Callable[[], Any]], list[str]], temperature: float) -> None:
+def test_nothing_waits_for_the_device(temperature: float) -> None:
     case = Case(torch.randn((2, 2, 6, CLASSES)), torch.rand(2, 6) < 0.8, 2, torch.tensor([5, 6]))
     parts = [
         *(build(score=s) for s in SCORES),
@@ -222,7 +183,7 @@ def test_nothing_waits_for_the_device(waits: Callable[[Callable[[], Any]], list[
         assert waits(lambda p=policy: case.run(replace(p, temperature=temperature, top_p=0.8))) == [], name
 
 
-def test_waiting_would_be_seen(waits: Callable[[Callable[[], Any]], list[str]]) -> None:
+def test_waiting_would_be_seen() -> None:
     x = torch.tensor([1.0, 2.0])
     actions: list[Callable[[], Any]] = [
         lambda: bool(x.sum() > 0), lambda: x[x > 1], lambda: x.tolist(), lambda: x.sum().item(), lambda: x.nonzero(),
