@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from pipelines.voice.voice import Voice
+from tests.training.tiny import talker
+from training.layout import Noised, two_stream
 from training.policies import PriorCache, frequencies, mean_log_probs, preset
+from training.policies.scores import SCORES, Moment
 
 
 def test_on_a_corpus_of_one_code_all_positions_rank_equal() -> None:
@@ -21,6 +28,45 @@ def test_on_a_corpus_of_one_code_all_positions_rank_equal() -> None:
     assert torch.allclose(score, torch.zeros(2, 8), atol=1e-6)
     frequent = policy.stats(logits, prior=frequencies(torch.tensor([1000, 0, 0, 0])))
     assert torch.equal(frequent.prior_NM, frequent.prior_NM[:1, :1].expand(2, 8))
+
+
+def constant_but_for(rare_C: Tensor, rows: int, seed: int) -> Tensor:
+    """``codes_NLQ`` of 8 frames: the first codebook says the same always, the second as it falls."""
+    drawn = torch.multinomial(rare_C, rows * 8, True, generator=torch.Generator().manual_seed(seed)).view(rows, 8)
+    return torch.stack([torch.full_like(drawn, 3), drawn], -1)
+
+
+def test_a_trained_talker_on_a_corpus_without_news_ranks_all_cells_equal() -> None:
+    """T34: what it says is how frequent codes are, and the prior of a voice takes that away; probabilities alone prefer the constant."""
+    made, none = talker(2, size=4, dtype=torch.float32).train(), torch.zeros(64, dtype=torch.long)
+    rare_C = torch.tensor([0.4, 0.2, 0.2, 0.2])
+    optimiser = torch.optim.Adam(made.parameters(), 1e-2)
+
+    def logits(codes_NLQ: Tensor) -> Tensor:
+        ids_NCLQ = torch.full_like(codes_NLQ, made.vocabulary.mask)[:, None]
+        valid_NL = torch.ones(codes_NLQ.shape[:2], dtype=torch.bool)
+        x = Noised(codes_NLQ, ids_NCLQ, torch.ones_like(ids_NCLQ, dtype=torch.bool), valid_NL, valid_NL.sum(1))
+        rows = two_stream(x, made.clock, made.vocabulary)
+        return made.logits(made(rows.ids_NTQ, rows.meta, none[:, None][:, :0], none, rows.wanted))
+
+    for step in range(50):
+        codes_NLQ = constant_but_for(rare_C, 64, seed=step)
+        loss = cross_entropy(logits(codes_NLQ).flatten(0, 2), codes_NLQ.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    corpus_QF = constant_but_for(rare_C, 500, seed=99).flatten(0, 1).T
+    counts_QC = torch.stack([torch.bincount(codes_F, minlength=made.vocabulary.classes) for codes_F in corpus_QF])
+    parts = SimpleNamespace(parts=SimpleNamespace(counts_QC=counts_QC.numpy()), talker=made, block=4)
+    prior = Voice.prior.func(cast("Voice", parts))
+    with torch.no_grad():
+        found = logits(constant_but_for(rare_C, 64, seed=98))[:, :4].flatten(1, 2)  # a block that is masked throughout
+    stats = preset("pmi").stats(found, prior=prior)
+    assert stats.token_NM[0].tolist() == [3, 0] * 4
+    scores = [SCORES[name](stats, Moment(1, 4)) for name in ("pmi", "max_prob")]
+    spread = [(score.amax(1) - score.amin(1)).amax().item() for score in scores]
+    assert spread[0] < 0.2
+    assert spread[1] > 0.7
 
 
 def test_silence_wins_by_probability_and_not_against_its_prior() -> None:
