@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -112,8 +112,8 @@ def leaks(meta: Meta, blocks: int, layers: int, rule: Rule) -> list[tuple[int, i
     for _ in range(layers):
         reach = (allowed.long() @ reach.long() > 0) | reach
     found = []
-    for b in range(blocks):
-        own = (meta.stream_NT[0] == NOISY) & (meta.block_NT[0] == b)
+    for b, copy in itertools.product(range(blocks), range(int(meta.copy_NT.max()) + 1)):
+        own = (meta.stream_NT[0] == NOISY) & (meta.block_NT[0] == b) & (meta.copy_NT[0] == copy)
         clean = (meta.stream_NT[0] == CLEAN) & (meta.block_NT[0] < b)
         told = (meta.stream_NT[0] == 2) & (meta.turn_NT[0] <= b)
         reached = reach[own].any(0)
@@ -128,22 +128,30 @@ def too_much(q: Meta, k: Meta) -> Tensor:
     return allow(q, k) | answer & (q.block_NT[:, :, None] == k.block_NT[:, None])
 
 
-def row(blocks: int, clock: Clock) -> Meta:
-    return join(text(0, blocks * clock.anchors, clock), two_stream(noised(blocks, clock), clock, V).meta)
+def among_copies(q: Meta, k: Meta) -> Tensor:
+    """The rule without copies: a noisy block sees itself in other copies too. In training these show what is masked in it."""
+    one = torch.zeros_like(q.copy_NT)
+    return allow(replace(q, copy_NT=one), replace(k, copy_NT=torch.zeros_like(k.copy_NT)))
+
+
+def row(blocks: int, clock: Clock, copies: int) -> Meta:
+    return join(text(0, blocks * clock.anchors, clock), two_stream(noised(blocks, clock, copies), clock, V).meta)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
 @pytest.mark.parametrize("block", [1, 2, 4])
-def test_no_chain_of_looks_reaches_the_answer(layers: int, block: int) -> None:
-    """T02: the closure over layers is the noisy block, the clean blocks before it, and its text."""
-    clock = Clock(block, min(block, 2))
-    assert not leaks(row(4, clock), 4, layers, allow)
-    assert leaks(row(4, clock), 4, layers, too_much)  # T04
+@pytest.mark.parametrize("copies", [1, 2])
+def test_no_chain_of_looks_reaches_the_answer(layers: int, block: int, copies: int) -> None:
+    """T02: the closure over layers is the noisy block in its own copy, the clean blocks before it, and its text."""
+    meta = row(4, Clock(block, min(block, 2)), copies)
+    assert not leaks(meta, 4, layers, allow)
+    assert leaks(meta, 4, layers, too_much)  # T04
+    assert bool(leaks(meta, 4, layers, among_copies)) == (copies > 1)
 
 
-def gradients(made: Talker, block: int) -> Tensor:
-    """``size_T``: how much the logits of a noisy block depend on each input position."""
-    x = noised(3, made.clock)
+def gradients(made: Talker, block: int, copy: int) -> Tensor:
+    """``size_T``: how much the logits of a noisy block of one of two copies depend on each input position."""
+    x = noised(3, made.clock, copies=2)
     rows = two_stream(x, made.clock, V)
     kept: list[Tensor] = []
 
@@ -155,26 +163,34 @@ def gradients(made: Talker, block: int) -> Tensor:
     logits = made.logits(made(rows.ids_NTQ, rows.meta, words(1, 6), torch.tensor([6]), rows.wanted))
     handle.remove()
     size = made.clock.block
-    logits[:, block * size : (block + 1) * size].square().sum().backward()
+    first = (3 * copy + block) * size
+    logits[:, first : first + size].square().sum().backward()
     assert kept[0].grad is not None
     return kept[0].grad.abs().sum((0, 2, 3))
 
 
-@pytest.mark.parametrize("conditioning", ["anchors", "prefix"])
+@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 @pytest.mark.parametrize("block", [0, 1, 2])
-def test_no_gradient_flows_from_the_answer(conditioning: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T03: exactly zero where a block must not look, and not zero where it may; T04: the mutation is seen."""
+@pytest.mark.parametrize("copy", [0, 1])
+def test_no_gradient_flows_from_the_answer(
+    conditioning: str, block: int, copy: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T03: exactly zero where a block must not look, other copies too, and not zero where it may; T04: mutations are seen."""
     made = talker(conditioning=conditioning)
     size = made.clock.block
-    may = torch.zeros(6 * size, dtype=torch.bool)
+    own = (3 + 3 * copy + block) * size
+    may = torch.zeros(9 * size, dtype=torch.bool)
     may[: block * size] = True  # clean blocks before
-    may[(3 + block) * size : (4 + block) * size] = True  # itself
-    found = gradients(made, block)
+    may[own : own + size] = True  # itself
+    found = gradients(made, block, copy)
     assert (found[~may] == 0).all()
     assert (found[may] > 0).all()
     monkeypatch.setattr("training.talker.allow", too_much)
     answer = slice(block * size, (block + 1) * size)
-    assert (gradients(made, block)[answer] > 0).all()
+    assert (gradients(made, block, copy)[answer] > 0).all()
+    monkeypatch.setattr("training.talker.allow", among_copies)
+    other = (3 + 3 * (1 - copy) + block) * size
+    assert (gradients(made, block, copy)[other : other + size] > 0).all()
 
 
 def final_loss(steps: int) -> float:

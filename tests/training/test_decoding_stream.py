@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "multi_token verified": ("multi_token", {"accept": Verified()}),
 }
 every_kind = pytest.mark.parametrize("kind", sorted(KINDS))
-every_conditioning = pytest.mark.parametrize("conditioning", ["anchors", "prefix"])
+every_conditioning = pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
 
 
 def opened(made: Talker, kind: str, rows: int, **settings: Any) -> Decoder:
@@ -159,7 +159,7 @@ def test_keys_and_values_are_written_once_for_each_position_fed(kind: str, condi
             assert touched.written == 2 * 2 * 32 * decoder.work.rows  # layers, keys and values, width
     assert not touched.other
     assert places == [kv.data_ptr() for kv in decoder.keys.kv_layers]
-    work, text = decoder.work, 9 if conditioning == "prefix" else 0
+    work, text = decoder.work, 9 if made.prefix else 0
     fed = {
         "block": 4 * (sum(work.steps) + len(work.steps) - 1),
         "autoregressive": work.forwards,
@@ -169,7 +169,7 @@ def test_keys_and_values_are_written_once_for_each_position_fed(kind: str, condi
 
 
 @pytest.mark.parametrize("kind", ["block", "block sampled", "block unfused", "autoregressive", "multi_token"])
-@pytest.mark.parametrize("conditioning", ["anchors", "prefix", "both", "paced"])
+@every_conditioning
 @pytest.mark.parametrize("codebooks", [1, 3])
 def test_no_wait_for_the_device_inside_a_chunk(kind: str, conditioning: str, codebooks: int) -> None:
     """T31: where counts are fixed, or every guess is kept, one result is asked for, at the end of a chunk: where rows end."""
