@@ -41,12 +41,12 @@ def page(data: str, runs: Runs, console: Console) -> bytes:
     return write_page(value, draw(value), tracks, first.voice.parts.speech)
 
 
-def steps_of(value: Mapping[str, Any]) -> tuple[int, ...]:
-    """Steps a block that a run was judged at; none of one that says frame after frame."""
-    return tuple(row["decoder"]["steps"] for row in value["rows"] if row["kind"] == "block")
+def steps_of(value: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Steps a block that a run was judged at; None of one that says frame after frame."""
+    return tuple(row["decoder"]["steps"] for row in value["rows"] if row["kind"] == "block") or None
 
 
-def opened_for(run: Path, steps: tuple[int, ...], data: str, console: Console) -> Evaluation:
+def opened_for(run: Path, steps: tuple[int, ...] | None, data: str, console: Console) -> Evaluation:
     """A run and the sentences that its page lets hear."""
     from pipelines.evaluation.evaluate import Asked, Evaluation
     from pipelines.evaluation.page import EXAMPLES

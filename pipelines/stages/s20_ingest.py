@@ -22,7 +22,7 @@ from manifests.fetch import Fetcher, lost
 from manifests.fingerprint import fingerprint, pretty, sha256
 from manifests.receipt import damaged
 from manifests.storage import Store, in_full
-from manifests.utterance import AudioRef, Header, Utterance, from_cut, to_cut
+from manifests.utterance import AudioRef, Header, Utterance, to_cut
 from pipelines.engine.commit import crash_point
 from pipelines.engine.mapping import Mapper
 from pipelines.engine.progress import Events
@@ -227,7 +227,3 @@ def cut_lines(cuts: Store) -> Iterator[bytes]:
     with cuts.open(MANIFEST) as raw, gzip.GzipFile(fileobj=raw) as file:
         for line in file:
             yield line.rstrip(b"\n")
-
-
-def utterances_of(lines: Iterable[bytes]) -> Iterator[Utterance]:
-    return (from_cut(orjson.loads(line)) for line in lines)

@@ -16,6 +16,7 @@ from pipelines.evaluation import page as pages
 from pipelines.evaluation import plot, speaking
 from pipelines.evaluation.evaluate import Asked, Evaluation
 from pipelines.evaluation.rows import Row
+from pipelines.evaluation.systems import Ways
 
 
 def judged(run: Path, steps: Sequence[int]) -> Path:
@@ -29,11 +30,12 @@ def judged(run: Path, steps: Sequence[int]) -> Path:
 
 
 def opened(asked: Asked, console: Console) -> Any:
+    Ways(asked.steps).require_use(["ar" if asked.run.endswith("frames") else "block"])
     steps = asked.steps or (None,)
-    rows = [SimpleNamespace(name=f"{n} steps" if n else "AR", kind="block" if n else "ar") for n in steps]
+    rows = [SimpleNamespace(name=f"{n} steps" if n else "AR", kind="block" if n else "ar", voice=None) for n in steps]
     voice = SimpleNamespace(parts=SimpleNamespace(speech=None))
     return SimpleNamespace(
-        systems=rows, texts=["a"], sentences=[], sound=lambda codes: codes, voice=voice, ceilings=list
+        systems=rows, words=lambda voice: ["a"], sentences=[], sound=lambda codes: codes, voice=voice, ceilings=list
     )
 
 
