@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.attention import CLEAN, NOISY, allow, join
+from training.decoding.body import bias_of
 from training.layout import Clock, speech
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -42,7 +43,7 @@ def mask_of(device: str) -> Tensor:
 def ways(allowed_1TT: Tensor, dtype: torch.dtype, flex: bool) -> dict[str, Attend]:
     """All of them, the trainer's first."""
     mask_11TT = allowed_1TT[:, None]
-    bias_11TT = torch.zeros(mask_11TT.shape, dtype=dtype, device=mask_11TT.device).masked_fill_(~mask_11TT, -1e4)
+    bias_11TT = bias_of(allowed_1TT, dtype)
 
     def explicit(q_NHTY: Tensor, k_NHTY: Tensor, v_NHTY: Tensor) -> Tensor:
         scores_NHTT = q_NHTY @ k_NHTY.transpose(-1, -2) * q_NHTY.shape[-1] ** -0.5 + bias_11TT

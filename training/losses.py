@@ -3,7 +3,7 @@
 A loss is computed in float32 (float64 stays) for positions that are picked out beforehand, and reduced as weighted sum over
 global weight: any split of a batch over steps or ranks then gives the same gradient, and padding cannot enter it.
 
-Legend: P positions, D width, C classes, N rows. Losses and entropies are in nats.
+Legend: P positions, Q codebooks, D width, C classes, N rows. Losses and entropies are in nats.
 """
 
 from __future__ import annotations
@@ -90,6 +90,11 @@ def chunked_cross_entropy(
 
 
 # Losses of positions
+
+
+def of_codes(loss: Callable[[Tensor, Tensor], Tensor], logits_PQC: Tensor, codes_PQ: Tensor) -> Tensor:
+    """``loss_PQ`` of a loss of single positions, all codebooks alike."""
+    return loss(logits_PQC.flatten(0, 1), codes_PQ.flatten()).view_as(codes_PQ)
 
 
 def cross_entropy(logits_PC: Tensor, targets_P: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from manifests.settings.train import MASKED_LAYOUTS, StageSettings, WindowSettings
 from training.batches import Batch
 from training.layout import Noised, Rows, in_blocks, layout_of
-from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy, entropy_when_right
+from training.losses import WEIGHTINGS, Sum, chunked, cross_entropy, entropy_when_right, of_codes
 from training.talker import Talker
 from training.taught import Taught, Teaching
 
@@ -34,11 +34,6 @@ class Asked:
     targets_PQ: Tensor
     weight_PQ: Tensor
     taught: Taught | None = None
-
-
-def of_codes(loss: Callable[[Tensor, Tensor], Tensor], logits_PQC: Tensor, codes_PQ: Tensor) -> Tensor:
-    """``loss_PQ`` of a loss of single positions, all codebooks alike."""
-    return loss(logits_PQC.flatten(0, 1), codes_PQ.flatten()).view_as(codes_PQ)
 
 
 def masked_cross_entropy(talker: Talker, x: Asked, stage: StageSettings) -> Sum:

@@ -17,7 +17,7 @@ from torch import Tensor
 from manifests.dataset import Dataset, SideSamples
 from manifests.shards.reader import Sample, ShardError
 from training.errors import RowsError
-from training.losses import KLS, TOP_K_KLS, cross_entropy
+from training.losses import KLS, TOP_K_KLS, cross_entropy, of_codes
 
 if TYPE_CHECKING:
     from training.batches import Batch
@@ -60,7 +60,7 @@ def by_top_k(kl: str, logits_PQC: Tensor, ids_PQK: Tensor, logp_PQK: Tensor, **o
 
 def by_codes(kl: str, logits_PQC: Tensor, token_PQ: Tensor, **options: Any) -> Tensor:
     """Cross-entropy of the codes that the teacher wrote: the divergence from one that is sure of them, whatever its name."""
-    return cross_entropy(logits_PQC.flatten(0, 1), token_PQ.flatten()).view_as(token_PQ)
+    return of_codes(cross_entropy, logits_PQC, token_PQ)
 
 
 def written(token_NCLQ: Tensor, picked_NR: Tensor) -> Taught:

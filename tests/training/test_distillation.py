@@ -29,8 +29,8 @@ from training.errors import CheckpointError
 from training.gradient import Gradient
 from training.loading import built
 from training.logs import Silent
-from training.losses import cross_entropy, entropy_when_right, forward_kl, reverse_kl
-from training.objective import asked, loss_of, of_codes
+from training.losses import cross_entropy, entropy_when_right, forward_kl, of_codes, reverse_kl
+from training.objective import asked, loss_of
 from training.policies import preset
 from training.run import Job, check, train
 from training.talker import Talker
