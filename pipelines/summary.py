@@ -15,6 +15,7 @@ from pipelines.data import Result
 from pipelines.forecast.compared import table
 from pipelines.report.captured import Captured, captured
 from pipelines.report.charts import size
+from pipelines.report.page import NAME as PAGE
 from pipelines.report.teach import storage
 from pipelines.status import status
 
@@ -65,7 +66,8 @@ def print_summary(result: Result, out: str, console: Console) -> None:
         _print_foretold(out, console)
     done = "nothing to do" if result.nothing_to_do else "done"
     console.print(f"{done} in {result.seconds:.1f} s; dataset: {place}/dataset.json")
-    console.print(f"report: {place}/report/index.html")
+    if Store(out).exists(PAGE):
+        console.print(f"report: {place}/{PAGE}")
 
 
 def untrained(splits: Mapping[str, Any]) -> str:

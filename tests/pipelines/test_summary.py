@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 
 from pipelines.data import Result
+from pipelines.reporting import make_report
 from pipelines.summary import print_summary
 from tests.pipelines.finished import make_dataset
 
@@ -33,8 +34,14 @@ def test_a_dataset_without_any_text_is_remarked_upon(tmp_path: Path) -> None:
 
 def test_places_with_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
     out = Path(shutil.move(make_dataset(tmp_path), tmp_path / "w [x] out"))
+    make_report(str(out), Console(quiet=True))
     said = printed(orjson.loads((out / "dataset.json").read_bytes()), out)
     title = said.split("┏")[0]
     assert "w [x] out" in " ".join(title.split())
     for place in (f"{out}/dataset.json", f"{out}/report/index.html"):
         assert place in said
+
+
+def test_a_report_that_was_not_made_is_not_pointed_at(tmp_path: Path) -> None:
+    out = Path(make_dataset(tmp_path))
+    assert "report:" not in printed(orjson.loads((out / "dataset.json").read_bytes()), out)
