@@ -1,13 +1,14 @@
 """The paper's ablation in miniature: which masks and which loss make a talker good in few steps (VocalNet-MDM's ablations).
 
-    python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 3] [--base 1000] [--steps 300] [--only PART ...] [--without PART ...]
-    python benchmarks/ablation.py DATASET -o runs/ablation-demo --base demo --known docs/ablation.jsonl
+    python benchmarks/ablation.py DATASET -o runs/ablation [--seeds 0 1 2] [--base 1000] [--steps 300] [--only PART ...] [--without PART ...]
+    python benchmarks/ablation.py DATASET -o runs/ablation-demo --base demo --seeds 3 4 --known docs/ablation.jsonl
 
 All arms of a layout start from the same weights: the dataset's own teacher, taken further with Bernoulli masks (``--base`` steps: the paper's stage 2), or a talker by
 a recipe, which has seen all that decoding goes through.
 Then each has ``--steps`` more, with masks and loss of its own, and learns by the same schedule. A step with a teacher takes longer, so cross entropy is also
 given as many steps as fit the time of the teacher's (``same time``; seconds of the one processor that a run has, so that other programs do not matter). Every arm
-is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. Next-frame and multi-token talkers are
+is trained once for each seed and judged by ``speechmill eval`` on the same held-out sentences, which nothing was chosen by. All arms of a seed start from
+one base; other seeds may have another one, made elsewhere: arms are only compared within their seeds. Next-frame and multi-token talkers are
 trained once, by recipes of their own. What is finished is not done again: the same command goes on, and ``table.md`` and ``index.html`` tell of what there is
 (benchmarks/ablation_told.py). ``outcomes.jsonl`` holds all that the table is made of; such a file kept from elsewhere (``--known``) counts as if it had been done here.
 """
@@ -24,16 +25,27 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.ablation_arms import Arm, arms, chosen_of, needed
-from benchmarks.ablation_outcomes import ALONE, BASELINES, Outcome, is_judged, merged, outcomes_of, read, write
+from benchmarks.ablation_outcomes import (
+    ALONE,
+    BASELINES,
+    Outcome,
+    is_judged,
+    layout_of,
+    merged,
+    outcomes_of,
+    read,
+    write,
+)
 from benchmarks.ablation_page import page
 from benchmarks.ablation_told import STEPS, chart, shown_rates, told
 
@@ -50,6 +62,7 @@ class Desk:
     steps: int
     sentences: int
     judged: tuple[int, ...]
+    seeds: tuple[int, ...]
     console: Console
     known: tuple[Outcome, ...] = field(default=(), repr=False)
 
@@ -124,7 +137,7 @@ class Desk:
         run, steps = self.run_of(arm, seed), self.steps
         if arm.like is not None:
             taught, plain = needed(arm)
-            steps = round(steps * self.seconds_a_step(taught) / self.seconds_a_step(plain))
+            steps = round(steps * self.seconds_a_step(taught, seed) / self.seconds_a_step(plain, seed))
         self.train(run, str(self.base_of(arm.layout)), seed, arm.stage(steps))
         self.judge(run)
         self.console.print(
@@ -143,8 +156,8 @@ class Desk:
             return outcomes_of(run, arm.name, seed, self.origin(arm.layout))
         return [one for one in self.known if (one.arm, one.seed) == (arm.name, seed)]
 
-    def seconds_a_step(self, arm: Arm) -> float:
-        return self.come_of(arm, 0)[0].seconds_a_step
+    def seconds_a_step(self, arm: Arm, seed: int) -> float:
+        return self.come_of(arm, seed)[0].seconds_a_step
 
     def origin(self, layout: str) -> str:
         """The hash of the weights that arms start from."""
@@ -159,20 +172,29 @@ def names_of(kind: str) -> list[str]:
     return [name for name in BASELINES if name.lower().startswith(kind)]
 
 
-def judged_here(desk: Desk, chosen: Sequence[Arm], seeds: int) -> list[tuple[str, int, Path, str]]:
-    """(name, seed, run, layout) of what was trained and judged here, in the order of the table."""
+def judged_here(desk: Desk, chosen: Sequence[Arm]) -> list[tuple[str, int, Path, str]]:
+    """(name, seed, run, layout) of what was trained and judged here, in the order of the table. A base has the first of its seeds."""
     layouts = {desk.base_of(a.layout): a.layout for a in chosen}
     first = next(iter(layouts.values()))
     runs = [(name, 0, desk.out / kind, first) for kind in ("ar", "mtp") for name in names_of(kind)]
-    runs += [(base.name.replace("-", ", "), 0, base, layout) for base, layout in sorted(layouts.items())]
-    runs += [(arm.name, seed, desk.run_of(arm, seed), arm.layout) for arm in chosen for seed in range(seeds)]
+    runs += [(base.name.replace("-", ", "), desk.seeds[0], base, layout) for base, layout in sorted(layouts.items())]
+    runs += [(arm.name, seed, desk.run_of(arm, seed), arm.layout) for arm in chosen for seed in desk.seeds]
     return [one for one in runs if is_judged(one[2])]
 
 
-def bases_of(desk: Desk, chosen: Sequence[Arm], seeds: int) -> dict[Path, str]:
+def bases_of(desk: Desk, chosen: Sequence[Arm]) -> dict[Path, str]:
     """What has to be there for what is not known, and the layout it is for."""
-    missing = [a for a in chosen if not all(desk.knows(a.name, seed) for seed in range(seeds))]
+    missing = [a for a in chosen if not all(desk.knows(a.name, seed) for seed in desk.seeds)]
     return {desk.base_of(layout): layout for layout in sorted({a.layout for a in missing})}
+
+
+def begin_alike(desk: Desk, layouts: Iterable[str]) -> None:
+    """Raises ValueError where arms of a seed that are known began from another base than the one that is here."""
+    for one, layout in product(desk.known, layouts):
+        if one.seed in desk.seeds and layout_of(one) == layout and one.base != (here := desk.origin(layout)):
+            raise ValueError(
+                f"{one.arm}, seed {one.seed}, began from {one.base}, but the base here is {here}: take other seeds"
+            )
 
 
 def ordered(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -203,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("-o", "--out", default="runs/ablation")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--base", default="1000", metavar="STEPS|RECIPE")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
@@ -212,27 +234,36 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", metavar="PART", default=(), help="none with one of these in its name")
     parser.add_argument("--baselines", nargs="*", choices=("ar", "mtp"), default=("ar", "mtp"))
     parser.add_argument(
-        "--known", type=Path, metavar="FILE", help="outcomes.jsonl of an earlier ablation from such a base"
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="outcomes.jsonl of an earlier ablation; its seeds only from the same base",
     )
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console(width=max(160, Console().width))
-    data, out, judged = os.path.abspath(asked.data), Path(asked.out).absolute(), tuple(asked.judged)
+    data, out, judged, seeds = (
+        os.path.abspath(asked.data),
+        Path(asked.out).absolute(),
+        tuple(asked.judged),
+        tuple(asked.seeds),
+    )
     chosen = chosen_of(asked.only, asked.without)
     known = tuple(read(asked.known)) if asked.known else ()
-    desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, console, known)
-    bases = bases_of(desk, chosen, asked.seeds)
+    desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, seeds, console, known)
+    bases = bases_of(desk, chosen)
     baselines = [kind for kind in asked.baselines if not all(map(desk.knows, names_of(kind)))]
     with ThreadPoolExecutor(asked.at_once) as pool:
         alone = max(asked.at_once // max(len(bases), 1), 1)
         list(pool.map(partial(desk.make_base, processes=alone), bases.values()))
+        begin_alike(desk, bases.values())
         waited = [pool.submit(desk.make_baseline, kind) for kind in baselines]
-        for seed in range(asked.seeds):  # a seed is whole before the next one begins
+        for seed in seeds:  # a seed is whole before the next one begins
             for part in ([a for a in chosen if a.like is None], [a for a in chosen if a.like is not None]):
                 list(pool.map(partial(desk.carry_out, seed=seed), part))
-            for one in waited if seed == 0 else ():
+            for one in waited if seed == seeds[0] else ():
                 one.result()
-            publish(desk, judged_here(desk, chosen, asked.seeds))
+            publish(desk, judged_here(desk, chosen))
 
 
 if __name__ == "__main__":

@@ -61,8 +61,13 @@ class Outcome:
 
     @property
     def once(self) -> bool:
-        """Whether it was made once, whatever the seeds of others: what arms start from, and next-frame decoders."""
-        return self.arm in BASELINES or self.arm.partition(",")[0] == "base"
+        """Whether it was made once, whatever the seeds of others: a next-frame decoder."""
+        return self.arm in BASELINES
+
+
+def layout_of(outcome: Outcome) -> str | None:
+    """How many streams its arm has, as arms say it (benchmarks/ablation_arms.py); None where it is no arm."""
+    return {"two": "two_stream", "one": "single_stream"}.get(outcome.arm.partition(",")[0])
 
 
 def logged(run: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.ablation_outcomes import ALONE, MEASURES, Outcome, merged, read
+from benchmarks.ablation_outcomes import ALONE, MEASURES, Outcome, layout_of, merged, read
 
 STEPS = (1, 2, 4, 8, 16)
 RESAMPLES = 2000
@@ -87,6 +87,7 @@ class Claim:
         if not seeds:
             return None
         same_sentences(one for side in sides for arm in side for one in arm)
+        same_bases(one for side in sides for arm in side for one in of(arm, seeds))
         ours_R, theirs_R = (np.mean([resampled(of(arm, seeds)) for arm in side], axis=0) for side in sides)
         beyond_R = ours_R - self.factor * theirs_R
         low, high = np.quantile(beyond_R[1:], [0.025, 0.975])
@@ -113,6 +114,14 @@ def same_sentences(outcomes: Iterable[Outcome]) -> None:
     """Raises ValueError where two of them were judged by other sentences: they cannot be compared."""
     if len({one.words for one in outcomes}) > 1:
         raise ValueError("these outcomes are of different sentences: they cannot be compared")
+
+
+def same_bases(outcomes: Iterable[Outcome]) -> None:
+    """Raises ValueError where arms of one seed and layout began from different talkers: they cannot be compared."""
+    begun: dict[tuple[int, str | None], str] = {}
+    for one in outcomes:
+        if not one.once and begun.setdefault((one.seed, layout_of(one)), one.base) != one.base:
+            raise ValueError(f"arms of seed {one.seed} began from different talkers: they cannot be compared")
 
 
 HIERARCHICAL, BERNOULLI, DECODING = "two, hierarchical", "two, bernoulli", "two, decoding"

@@ -103,6 +103,16 @@ def test_arms_that_were_judged_by_other_sentences_are_not_compared() -> None:
         ONE_OTHER.verdict([one, longer])
 
 
+def test_arms_of_a_seed_that_began_from_other_talkers_are_not_compared() -> None:
+    """Two seeds may: each is compared within itself."""
+    claim = Claim("", ("two, a",), ("two, b",), (4, 4))
+    one, other = heard("two, a", {1}), heard("two, b", {1})
+    elsewhere = [Outcome(**{**vars(arm), "seed": 1, "base": "elsewhere"}) for arm in (one, other)]
+    assert verdict(claim, one, other, *elsewhere).endswith("(seeds 0, 1)")
+    with pytest.raises(ValueError, match="seed 0 began from different talkers"):
+        claim.verdict([one, Outcome(**{**vars(other), "base": "elsewhere"})])
+
+
 def test_every_drawing_takes_as_many_as_there_are() -> None:
     times_RK = drawn(7, 0)
     assert (times_RK.sum(1) == 7).all()
