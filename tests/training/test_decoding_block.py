@@ -249,15 +249,21 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 PACKABLE = [torch.float32] + [torch.bfloat16] * can_pack(torch.ones(2, 2, dtype=torch.bfloat16))
 
 
+@pytest.mark.parametrize("tiles", [True, False])
 @pytest.mark.parametrize("dtype", PACKABLE)
-def test_a_packed_matrix_is_the_matrix_for_one_row_and_for_many(dtype: torch.dtype) -> None:
+def test_a_packed_matrix_is_the_matrix_for_one_row_and_for_many(
+    dtype: torch.dtype, tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether rows are filled up, as they are where there are tiles, or not."""
+    monkeypatch.setattr("training.decoding.matrices.has_bf16_units", lambda device: tiles)
     torch.manual_seed(0)
-    weight_OD, base_RO = torch.randn(24, 16).to(dtype), torch.randn(5, 24).to(dtype)
+    weight_OD, base_RO = torch.randn(24, 16).to(dtype), torch.randn(33, 24).to(dtype)
     plain, packed, bias_O = Plain(weight_OD), Packed(weight_OD), torch.randn(24).to(dtype)
-    for rows in (1, 5):
+    for rows in (1, 5, 16, 17, 32, 33):
         x_RD, base = torch.randn(rows, 16).to(dtype), base_RO[:rows]
         pairs = [(m(x_RD), m(x_RD, bias_O), m.added(base, x_RD), m.rectified(x_RD)) for m in (plain, packed)]
         for ours, theirs in zip(*pairs, strict=True):
+            assert ours.shape == theirs.shape == (rows, 24)
             torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.1 if dtype == torch.bfloat16 else 1e-5)
         assert (plain.rectified(x_RD) >= 0).all()
         assert (plain(x_RD) < 0).any()
@@ -283,8 +289,11 @@ def test_weights_that_cannot_be_packed_stay_as_they_are() -> None:
     assert isinstance(Body(talker(), packed=True).head, Plain)
 
 
-def test_half_precision_says_nearly_the_same() -> None:
-    """bfloat16 is good for speed where it is fast, and no reference: a few likeliest codes change places."""
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_precision_says_nearly_the_same(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 is good for speed where it is fast, and no reference: a few likeliest codes change places. Where it is emulated, keys are float32."""
+    monkeypatch.setattr("training.decoding.body.has_bf16_units", lambda device: fast)
+    assert Body(talker().in_numbers(torch.bfloat16)).seen == (torch.bfloat16 if fast else torch.float32)
     made = silence_eos(talker(dtype=torch.float32))
     told, full, half = Told(made, words(3, 7), COUNTS), recorded(preset("even")), recorded(preset("even"))
     run(decoder(made, full, blocks=1, steps=1), told)

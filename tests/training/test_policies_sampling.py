@@ -37,6 +37,11 @@ def draws(logits_C: Tensor, rows: int, cells: int, temperature: float = 1.0, top
     return stats(logits, temperature=temperature, top_p=top_p, key=keys(rows), step=2).token_NM
 
 
+def test_of_classes_that_are_as_likely_the_first_is_taken() -> None:
+    logits_NMC = torch.tensor([[[1.0, 3.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0], [0.0, -math.inf, 0.0, 7.0]]])
+    assert stats(logits_NMC).token_NM.tolist() == [[1, 0, 3]]
+
+
 def test_draws_of_eleven_classes_follow_their_probabilities() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.5, -3.0, 0.1, 0.2, 1.5, -0.5, -2.0])
     drawn = draws(logits, 400, 50)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from training.decoding.matrices import Matrix, matrices
 from training.ending import only_first_ends
+from training.precision import has_bf16_units
 from training.talker import Talker
 from training.transformer import Layer
 
@@ -73,7 +74,7 @@ class Body:
     is wide; then weights that change are not followed. Decoders of the same talker may share one.
 
     ``phases_T31Y`` are the rotary phases of all positions, as complex numbers: queries' and keys', and 1 for values. Queries, keys
-    and values are numbers of type ``seen``: on a processor those they are turned in, since it attends with a few rows
+    and values are numbers of type ``seen``: on a processor without AMX those they are turned in, since it attends with a few rows
     of bfloat16 more slowly than with as many of float32.
     """
 
@@ -87,7 +88,8 @@ class Body:
         phases_TY = layers.rotary.at(torch.arange(len(table), device=table.device), self.dtype)
         self.phases_T31Y = torch.stack([phases_TY, phases_TY, torch.ones_like(phases_TY)], 1)[:, :, None]
         self.real = phases_TY.real.dtype
-        self.seen = self.real if self.device.type == "cpu" else self.dtype
+        emulated = self.device.type == "cpu" and not has_bf16_units(self.device)
+        self.seen = self.real if emulated else self.dtype
 
     def __call__(
         self, x_NTD: Tensor, phases: Tensor, keys: Keys, bias_N1TE: Tensor | None = None, wanted: slice | Tensor = EVERY
@@ -114,7 +116,7 @@ class Body:
         """``qkv_3NHTY`` with queries and keys turned."""
         qkv_RD = w.qkv(F.layer_norm(x_RD, (self.width,), w.attention_norm)).to(self.real)
         pairs = torch.view_as_complex(qkv_RD.view(n, -1, 3, self.heads, self.width // self.heads // 2, 2))
-        return torch.view_as_real(pairs * phases).flatten(-2).permute(2, 0, 3, 1, 4)
+        return torch.view_as_real(pairs.mul_(phases)).flatten(-2).permute(2, 0, 3, 1, 4)
 
     def _after(self, x_RD: Tensor, seen_RD: Tensor, w: Weights) -> Tensor:
         """The rest of a layer, behind attention."""

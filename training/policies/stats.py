@@ -85,12 +85,17 @@ def stats(
         raise ValueError(f"top_p {top_p} must be within (0, 1], temperature {temperature} not negative")
     logits_NMC = logits_NMC.float()
     if temperature < COLDEST:
-        return Stats(logits_NMC, logits_NMC.argmax(-1), prior)
+        return Stats(logits_NMC, likeliest(logits_NMC), prior)
     if key is None:
         raise ValueError("a temperature above 0 needs a key to draw with")
     drawn_NMC = nucleus(logits_NMC / temperature, top_p)
-    token_NM = (drawn_NMC + gumbel(key, step, drawn_NMC.shape[1], drawn_NMC.shape[2])).argmax(-1)
+    token_NM = likeliest(drawn_NMC + gumbel(key, step, drawn_NMC.shape[1], drawn_NMC.shape[2]))
     return Stats(drawn_NMC if tempered else logits_NMC, token_NM, prior)
+
+
+def likeliest(logits_NMC: Tensor) -> Tensor:
+    """The first of the likeliest classes. A maximum with its place is found sooner on a processor than the place alone."""
+    return logits_NMC.max(-1).indices
 
 
 def nucleus(logits_NMC: Tensor, top_p: float) -> Tensor:
