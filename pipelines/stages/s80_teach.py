@@ -16,11 +16,13 @@ What it is a function of: tokens, masks, settings, and the teacher's weights, wh
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -51,6 +53,9 @@ from training.trajectory import Teacher, Trace
 
 VERSION = 2  # 2: what fills texts up in a batch takes no time
 
+AHEAD = 2  # batches that are made ready while a GPU works
+
+T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 
 
@@ -194,7 +199,7 @@ class TeachWorker:
             if not self._fits(row):
                 yield utterance_id, self._untaught(row)
                 beat(1)
-        for ids, batch in self._batches(rows):
+        for ids, batch in ahead(self._batches(rows), AHEAD if self.device.type != "cpu" else 0):
             yield from zip(ids, self._arrays(batch), strict=True)
             beat(len(ids))
 
@@ -230,27 +235,37 @@ class TeachWorker:
         return max(len(row.codes_LQ), len(row.text_S)) <= self.teacher.talker.settings.max_frames
 
     def _arrays(self, batch: Batch) -> Iterator[Arrays]:
-        """The arrays of each row of a batch."""
-        x, kept = batch.noised, self.job.settings.store
-        trace = self.teacher.trace(x, batch.text_NS, batch.states_N, hidden=kept != "states")
-        for row in range(len(batch)):
-            length = int(x.valid_NL[row].sum())
-            masked_VLQ = x.masked_NCLQ[row, :, :length]
-            yield {**_core(trace, row, length), **self._kept(trace, row, masked_VLQ)}
+        """The arrays of each row of a batch. What all rows have leaves the device at once."""
+        x, store = batch.noised, self.job.settings.store
+        trace = self.teacher.trace(x, batch.text_NS, batch.states_N, hidden=store != "states")
+        masked_NVLQ = x.masked_NCLQ & x.valid_NL[:, None, :, None]
+        kept = {"states": self._nothing, "topk": self._topk, "hidden": self._hidden}[store](trace, masked_NVLQ)
+        step_NVLQ, token_NVLQ = _numpy(trace.step_NCLQ), _numpy(trace.token_NCLQ).astype(np.uint16)
+        sure_NVLQ = _numpy(trace.sure_NCLQ.half())
+        for row, (length, more) in enumerate(zip(x.valid_NL.sum(1).tolist(), kept, strict=True)):
+            core = {"step": step_NVLQ, "token": token_NVLQ, "sure": sure_NVLQ}
+            yield {name: values[row, :, :length] for name, values in core.items()} | more
 
-    def _kept(self, trace: Trace, row: int, masked_VLQ: Tensor) -> Arrays:
-        """What the store keeps of the masked cells of a row."""
-        s, talker = self.job.settings, self.teacher.talker
-        if s.store == "states":
-            return {}
+    def _nothing(self, trace: Trace, masked_NVLQ: Tensor) -> Iterator[Arrays]:
+        return ({} for _ in masked_NVLQ)
+
+    def _hidden(self, trace: Trace, masked_NVLQ: Tensor) -> Iterator[Arrays]:
+        """Final states of the masked cells of each row."""
         assert trace.hidden_NCLQD is not None
-        hidden_VLQD = trace.hidden_NCLQD[row, :, : masked_VLQ.shape[1]]
-        if s.store == "hidden":
-            return {"hidden": _numpy(hidden_VLQD[masked_VLQ].half())}
-        books_P = masked_VLQ.nonzero()[:, 2]
-        logits_PQC = talker.logits(hidden_VLQD[masked_VLQ])
-        ids_PK, logp_PK = top_k(logits_PQC[torch.arange(len(books_P)), books_P], min(s.k, logits_PQC.shape[-1]), s.tau)
-        return {"ids": _numpy(ids_PK).astype(np.uint16), "logp": _numpy(logp_PK.half())}
+        hidden_PD = _numpy(trace.hidden_NCLQD[masked_NVLQ].half())
+        ends_N = masked_NVLQ.flatten(1).sum(1).cumsum(0).tolist()
+        return ({"hidden": part_PD} for part_PD in np.split(hidden_PD, ends_N[:-1]))
+
+    def _topk(self, trace: Trace, masked_NVLQ: Tensor) -> Iterator[Arrays]:
+        """Likeliest classes of the masked cells of each row: row by row, since the logits of all may be more than fits."""
+        assert trace.hidden_NCLQD is not None
+        s, talker = self.job.settings, self.teacher.talker
+        for hidden_VLQD, masked_VLQ in zip(trace.hidden_NCLQD, masked_NVLQ, strict=True):
+            books_P = masked_VLQ.nonzero()[:, 2]
+            logits_PQC = talker.logits(hidden_VLQD[masked_VLQ])
+            said_PC = logits_PQC[torch.arange(len(books_P), device=books_P.device), books_P]
+            ids_PK, logp_PK = top_k(said_PC, min(s.k, logits_PQC.shape[-1]), s.tau)
+            yield {"ids": _numpy(ids_PK).astype(np.uint16), "logp": _numpy(logp_PK.half())}
 
     def _untaught(self, row: Row) -> Arrays:
         """Of an utterance that the teacher has no positions for: no positions."""
@@ -270,9 +285,19 @@ class TeachWorker:
         return core | more[s.store]
 
 
-def _core(trace: Trace, row: int, length: int) -> Arrays:
-    step, token, sure = (x[row, :, :length] for x in (trace.step_NCLQ, trace.token_NCLQ, trace.sure_NCLQ))
-    return {"step": _numpy(step), "token": _numpy(token).astype(np.uint16), "sure": _numpy(sure.half())}
+def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+    """The same items in the same order, of which a thread makes so many ready while those before them are used.
+
+    What making one raises is raised in its place.
+    """
+    if not count:
+        yield from items
+        return
+    with ThreadPoolExecutor(1) as maker:
+        waiting = deque(maker.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(maker.submit(next, items, None))
+            yield item
 
 
 def _numpy(x: Tensor) -> np.ndarray:

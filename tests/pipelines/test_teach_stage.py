@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -35,7 +35,7 @@ from pipelines.report.collect import collect
 from pipelines.report.film import SURE
 from pipelines.report.page import build_report
 from pipelines.report.teach import HOURS, storage
-from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker
+from pipelines.stages.s80_teach import Tally, TeachError, TeachJob, TeachWorker, ahead
 from pipelines.stages.s90_dataset import shard_entry
 from pipelines.status import status
 from pipelines.subject import Subject
@@ -364,6 +364,43 @@ def test_a_rerun_has_nothing_to_do_and_a_lost_shard_comes_back_the_same(
     store.remove(receipt_name(1))
     assert make(out, plain[1], again).did["teach"] == 1
     assert {p.name: p.read_bytes() for p in out.glob("teach-*/shard-*")} == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_what_is_made_ahead_comes_in_order_with_what_it_raises(count: int) -> None:
+    made, used = [], []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+        raise ValueError("the fifth")
+
+    def use_all() -> None:
+        for number in ahead(items(), count):
+            used.append(number)
+            assert len(made) <= len(used) + count
+
+    with pytest.raises(ValueError, match="the fifth"):
+        use_all()
+    assert used == made == [0, 1, 2, 3]
+    assert list(ahead(iter(()), count)) == []
+
+
+def test_batches_made_ahead_are_taught_the_same(
+    taught: dict[str, Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a GPU, where the next batches are made ready while it works; on a machine that has one, as without."""
+    monkeypatch.setattr("pipelines.stages.s80_teach.ahead", lambda items, count: ahead(items, 2 - count))
+    subject = Subject.open(str(taught["topk"]))
+    settings, description = subject.recipe.teach, dict(Dataset.open(str(taught["topk"])).description)
+    assert settings is not None
+    named = settings.model_copy(update={"teacher": str(teacher)})
+    job = TeachJob(subject.store("teach").root, subject.out.root, description, named, subject.units)
+    for unit in subject.units:
+        made = job.open().process(Task(unit), lambda _: None)
+        assert all(made.files[name] == subject.store("teach").read(name) for name in made.files)
+        assert made.files
 
 
 def test_another_teacher_has_a_folder_of_its_own(
