@@ -249,6 +249,8 @@ def main() -> None:
         tuple(asked.seeds),
     )
     chosen = chosen_of(asked.only, asked.without)
+    if not chosen:
+        parser.error("no arm has such a name: there are " + "; ".join(a.name for a in arms()))
     known = tuple(read(asked.known)) if asked.known else ()
     desk = Desk(data, out, asked.base, asked.steps, asked.sentences, judged, seeds, console, known)
     bases = bases_of(desk, chosen)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.ablation import Desk, bases_of, begin_alike, names_of, ordered
+from benchmarks.ablation import Desk, bases_of, begin_alike, main, names_of, ordered
 from benchmarks.ablation_arms import arms, chosen_of
 from benchmarks.ablation_outcomes import ALONE, Outcome
 
@@ -26,6 +26,13 @@ def test_parts_of_names_choose_arms_and_an_arm_at_equal_time_needs_two_others() 
     assert chosen == ["two, hierarchical", "two, hierarchical, ISD", "two, hierarchical, same time"]
     assert not [a.name for a in chosen_of(["two,"], ["alpha", "same time"]) if "alpha" in a.name or "time" in a.name]
     assert chosen_of(None, []) == list(arms())
+
+
+def test_names_that_no_arm_has_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["ablation.py", "data", "--only", "three,"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "no arm has such a name: there are two, bernoulli;" in capsys.readouterr().err
 
 
 def test_every_arm_has_a_folder_of_its_own() -> None:
