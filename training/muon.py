@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) in float32: each step of a matrix is its momentum, made orthogonal.
+"""Muon (Jordan et al. 2024): each step of a matrix is its momentum, made orthogonal.
 
 ``torch.optim.Muon`` works in bf16 throughout, which processors without units for it only emulate: there a step of the optimiser
-takes longer than the whole of backward. Matrices of one shape are worked on together here, queries, keys and values, which lie in
+takes longer than the whole of backward. Here rounds are in float32, or in bf16 where that pays. Matrices of one shape are worked on together here, queries, keys and values, which lie in
 one matrix, apart from each other, and every rank works on a share of them: at small batches this is half of a step's work.
 """
 
@@ -21,14 +21,19 @@ WIDE = 2  # from this many times as wide as high on, the rounds are cheaper amon
 RMS = 0.2  # size of a step's entries at lr 1: about AdamW's, so that one learning rate serves both (Liu et al. 2025)
 
 
-def orthogonal(momentum_KIO: Tensor) -> Tensor:
-    """``direction_KIO``: K matrices, wider than high, with their singular values brought near 1 (Newton-Schulz iteration)."""
+def orthogonal(momentum_KIO: Tensor, numbers: torch.dtype | None = None) -> Tensor:
+    """``direction_KIO``: K matrices, wider than high, with their singular values brought near 1 (Newton-Schulz iteration).
+
+    Rounds are worked out in ``numbers``, else in the momentum's own. A Gram matrix has the singular values squared, of which bf16 loses the small ones:
+    there the rounds are always those of the matrix itself.
+    """
     x_KIO = momentum_KIO / momentum_KIO.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    if x_KIO.shape[2] < WIDE * x_KIO.shape[1]:
-        for _ in range(ROUNDS):
-            x_KIO = _polynomial(x_KIO @ x_KIO.mT) @ x_KIO
-        return x_KIO
-    return _whitener(x_KIO @ x_KIO.mT) @ x_KIO
+    x_KIO = x_KIO.to(numbers)
+    if x_KIO.dtype != torch.bfloat16 and x_KIO.shape[2] >= WIDE * x_KIO.shape[1]:
+        return _whitener(x_KIO @ x_KIO.mT) @ x_KIO
+    for _ in range(ROUNDS):
+        x_KIO = _polynomial(x_KIO @ x_KIO.mT) @ x_KIO
+    return x_KIO.to(momentum_KIO.dtype)
 
 
 def _polynomial(gram_KII: Tensor) -> Tensor:
@@ -56,7 +61,9 @@ def lying(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices of hidden layers. ``parts`` says of how many matrices one above the other a weight is made, by identity."""
+    """For matrices of hidden layers. ``parts`` says of how many matrices one above the other a weight is made, by identity;
+    ``numbers`` in which rounds are worked out.
+    """
 
     def __init__(
         self,
@@ -66,9 +73,10 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         ranks: Ranks | None = None,
+        numbers: torch.dtype | None = None,
     ) -> None:
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self._parts, self._ranks = parts, ranks or Ranks()
+        self._parts, self._ranks, self._numbers = parts, ranks or Ranks(), numbers
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here is evaluated twice
@@ -100,5 +108,5 @@ class Muon(torch.optim.Optimizer):
         mine = slice(self._ranks.rank, None, self._ranks.size)
         moves_KIO = torch.zeros_like(pulls_KIO)
         if len(pulls_KIO[mine]):
-            moves_KIO[mine] = orthogonal(pulls_KIO[mine])
+            moves_KIO[mine] = orthogonal(pulls_KIO[mine], self._numbers)
         return self._ranks.add(moves_KIO)

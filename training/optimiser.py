@@ -36,30 +36,32 @@ def _adamw(talker: Talker, settings: AdamWSettings, left_out: set[int]) -> AdamW
     return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
-def adamw(talker: Talker, settings: AdamWSettings, ranks: Ranks) -> list[Optimizer]:
+def adamw(talker: Talker, settings: AdamWSettings, ranks: Ranks, numbers: torch.dtype) -> list[Optimizer]:
     """AdamW for all weights."""
     return [_adamw(talker, settings, set())]
 
 
-def muon(talker: Talker, settings: MuonSettings, ranks: Ranks) -> list[Optimizer]:
+def muon(talker: Talker, settings: MuonSettings, ranks: Ranks, numbers: torch.dtype) -> list[Optimizer]:
     """Muon for the matrices of hidden layers, its steps brought to the size of AdamW's; AdamW for the rest."""
     hidden = _hidden(talker)
     stacked = {id(m.qkv.weight): 3 for m in talker.modules() if isinstance(m, Attention)}
     matrices = Muon(
         [p for p in talker.parameters() if id(p) in hidden], stacked, lr=settings.matrix_lr or settings.lr,
-        momentum=settings.momentum, weight_decay=settings.weight_decay, ranks=ranks,
+        momentum=settings.momentum, weight_decay=settings.weight_decay, ranks=ranks, numbers=numbers,
     )  # fmt: skip
     return [matrices, _adamw(talker, settings, hidden)]
 
 
-OPTIMISERS: dict[str, Callable[[Talker, Any, Ranks], list[Optimizer]]] = {"adamw": adamw, "muon": muon}
+OPTIMISERS: dict[str, Callable[[Talker, Any, Ranks, torch.dtype], list[Optimizer]]] = {"adamw": adamw, "muon": muon}
 
 
 class Optimisers:
-    """The optimisers of a run as one."""
+    """The optimisers of a run as one. ``numbers`` in which they multiply matrices, if they do; what they keep is float32."""
 
-    def __init__(self, talker: Talker, settings: AdamWSettings | MuonSettings, ranks: Ranks) -> None:
-        self.all = OPTIMISERS[settings.name](talker, settings, ranks)
+    def __init__(
+        self, talker: Talker, settings: AdamWSettings | MuonSettings, ranks: Ranks, numbers: torch.dtype = torch.float32
+    ) -> None:
+        self.all = OPTIMISERS[settings.name](talker, settings, ranks, numbers)
         self._peaks = [[float(group["lr"]) for group in optimiser.param_groups] for optimiser in self.all]
 
     def step(self, factor: float) -> float:

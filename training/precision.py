@@ -1,4 +1,4 @@
-"""In which precision layers are computed. Weights, losses, gradients and optimiser are float32 in any case."""
+"""In which precision layers are computed. Weights, losses, gradients and what optimisers keep are float32 in any case."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def chosen(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bf16_units(device) else "fp32"
+
+
+def multiplying(precision: str, device: torch.device) -> torch.dtype:
+    """In what numbers an optimiser multiplies matrices: bf16 where layers are computed in it and it is not emulated."""
+    return torch.bfloat16 if precision == "bf16" and has_bf16_units(device) else torch.float32
 
 
 def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:

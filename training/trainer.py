@@ -61,12 +61,13 @@ class Trainer:
         self.teachers = teachers or {}
         self.talker = talker.to(ranks.device).train()
         self.average = Average(self.talker, self.settings.ema)
-        self.optimisers = Optimisers(self.talker, self.settings.optimiser, ranks)
+        self.precision = precision.chosen(self.settings.precision, ranks.device)
+        numbers = precision.multiplying(self.precision, ranks.device)
+        self.optimisers = Optimisers(self.talker, self.settings.optimiser, ranks, numbers)
         self.gradient = Gradient(self.talker.parameters())
         self.forward: Callable[..., Any] = (
             torch.compile(self.talker, dynamic=True) if self.settings.compile else self.talker
         )
-        self.precision = precision.chosen(self.settings.precision, ranks.device)
         self.step, self.figures = 0, dict[str, float]()
         self.saved: Path | None = None
 

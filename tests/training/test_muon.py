@@ -30,6 +30,19 @@ def test_rounds_among_gram_matrices_are_the_rounds_of_the_matrix_itself(width: i
     torch.testing.assert_close(orthogonal(many), x)
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (16, 40), (16, 200)])
+def test_rounds_in_bf16_are_nearly_those_in_float32_for_small_singular_values_too(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    left_KII, _ = torch.linalg.qr(torch.randn(3, shape[0], shape[0]))
+    right_KOI, _ = torch.linalg.qr(torch.randn(3, shape[1], shape[0]))
+    values_I = torch.logspace(0, -3, shape[0])
+    many = left_KII * values_I @ right_KOI.mT
+    whole, half = orthogonal(many), orthogonal(many, torch.bfloat16)
+    assert half.dtype == torch.float32
+    assert (half - whole).norm() < 0.1 * whole.norm()
+    assert not torch.equal(half, whole)
+
+
 def test_matrices_that_are_worked_on_together_do_not_meet() -> None:
     torch.manual_seed(0)
     many = torch.randn(4, 8, 12)
