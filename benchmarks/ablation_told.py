@@ -127,11 +127,17 @@ def same_bases(outcomes: Iterable[Outcome]) -> None:
 HIERARCHICAL, BERNOULLI, DECODING = "two, hierarchical", "two, bernoulli", "two, decoding"
 
 
+def in_one(arms: Sequence[str]) -> tuple[str, ...]:
+    """The arms of one stream that are otherwise like these of two."""
+    return tuple(arm.replace("two,", "one,", 1) for arm in arms)
+
+
 def compared(steps: int) -> tuple[Claim, ...]:
     """What each part of the paper does at so many steps, one by one and over all arms that have it and not."""
     at = (steps, steps)
     say = f"{steps} step{'s' * (steps > 1)}"
     both, hard = (HIERARCHICAL, BERNOULLI), (f"{HIERARCHICAL}, hard", f"{DECODING}, hard")
+    hierarchical, bernoulli = ((masks, f"{masks}, ISD") for masks in both)
     taught, pulled = (tuple(f"{masks}, ISD{more}" for masks in both) for more in ("", " tau squared"))
     return (
         Claim(f"{say}: ISD beats cross entropy, hierarchical masks", (taught[0],), (HIERARCHICAL,), at),
@@ -145,7 +151,10 @@ def compared(steps: int) -> tuple[Claim, ...]:
         Claim(f"{say}: ISD beats cross entropy at equal time, hierarchical masks", (taught[0],), (f"{HIERARCHICAL}, same time",), at),
         Claim(f"{say}: the same, Bernoulli masks", (taught[1],), (f"{BERNOULLI}, same time",), at),
         Claim(f"{say}: ISD beats cross entropy in one stream, hierarchical masks", ("one, hierarchical, ISD",), ("one, hierarchical",), at),
+        Claim(f"{say}: the same, over both masks and numbers of streams", (*taught, *in_one(taught)), (*both, *in_one(both)), at),
+        Claim(f"{say}: hierarchical masks beat Bernoulli ones, over both numbers of streams, with ISD and without", (*hierarchical, *in_one(hierarchical)), (*bernoulli, *in_one(bernoulli)), at),
         Claim(f"{say}: two streams beat one, ISD, hierarchical", (taught[0],), ("one, hierarchical, ISD",), at),
+        Claim(f"{say}: the same, over both masks, with ISD and without", (*hierarchical, *bernoulli), in_one((*hierarchical, *bernoulli)), at),
         Claim(f"{say}: hard targets beat cross entropy, hierarchical masks", (hard[0],), (HIERARCHICAL,), at),
         Claim(f"{say}: the same, the demo's masks", (hard[1],), (DECODING,), at),
         Claim(f"{say}: hard targets beat the divergence times tau squared, both masks", hard, (pulled[0], f"{DECODING}, ISD tau squared"), at),
