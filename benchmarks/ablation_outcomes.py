@@ -70,15 +70,14 @@ def layout_of(outcome: Outcome) -> str | None:
     return {"two": "two_stream", "one": "single_stream"}.get(outcome.arm.partition(",")[0])
 
 
-def logged(run: Path) -> list[dict[str, Any]]:
-    """What was noted of steps."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
+def noted(run: Path) -> list[dict[str, Any]]:
+    """What was noted of steps, and of looks at held-out utterances."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def seconds_a_step(run: Path) -> float:
     """What a step took of a processor, the median over the run. A run that was resumed counts from nothing again."""
-    steps = logged(run)
+    steps = [line for line in noted(run) if "loss" in line]
     gone = [(b["processor_seconds"] - a["processor_seconds"], b["step"] - a["step"]) for a, b in pairwise(steps)]
     return statistics.median(seconds / count for seconds, count in gone if seconds > 0)
 
@@ -92,7 +91,7 @@ def outcomes_of(run: Path, arm: str, seed: int, base: str) -> list[Outcome]:
     rows = json.loads((run / "eval" / "eval.json").read_text())["rows"]
     wanted = BASELINES.get(arm)
     mine = [r for r in rows if (r["kind"] == "block" if wanted is None else r["name"] == wanted)]
-    trained, seconds = logged(run)[-1]["step"], round(seconds_a_step(run), 4)
+    trained, seconds = max(line.get("step", 0) for line in noted(run)), round(seconds_a_step(run), 4)
     found = []
     for row in mine:
         errors, words = errors_of(row)

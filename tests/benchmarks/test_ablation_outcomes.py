@@ -18,9 +18,10 @@ def row(name: str, kind: str, heard: list[tuple[str, str]], **more: object) -> d
 
 
 def run_with(folder: Path, *rows: dict[str, object]) -> Path:
-    """A run of 20 steps that was judged, stopped and resumed at the tenth."""
+    """A run of 22 steps, of which every fifth is noted, that was judged, stopped and resumed at the tenth."""
     times = [(5, 10.0), (10, 12.5), (15, 1.0), (20, 3.5)]
-    lines = [{"step": step, "processor_seconds": s, "loss": 1.0} for step, s in times]
+    lines: list[dict[str, object]] = [{"step": step, "processor_seconds": s, "loss": 1.0} for step, s in times]
+    lines.append({"step": 22, "dev_full": 2.0})
     (folder / "eval").mkdir(parents=True)
     (folder / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [{"started": True}, *lines]))
     (folder / "eval" / "eval.json").write_text(json.dumps({"rows": rows}))
@@ -35,7 +36,7 @@ def test_a_run_gives_an_outcome_for_each_number_of_steps(tmp_path: Path) -> None
     one, four = outcomes_of(run_with(tmp_path, row("AR", "ar", HEARD), *rows), "two", 2, "abc")
     assert (one.key, four.key) == (("two", 2, 1), ("two", 2, 4))
     assert (one.errors, one.words) == ((0, 2, 1), (4, 3, 1))
-    assert (one.trained, one.seconds_a_step, one.base) == (20, 0.5, "abc")
+    assert (one.trained, one.seconds_a_step, one.base) == (22, 0.5, "abc")
     assert one.measures["repeats %"] == 25
     assert not one.once
 
