@@ -56,7 +56,7 @@ eval: install ## Judge the talker of RUN on held-out sentences, into RUN/eval/in
 
 ablation: install voices ## The paper's table in miniature, into runs/ablation: hours; goes on where it was stopped
 	$(BIN)/speechmill data demo -o runs/ablation/data --set corpus.variation=1
-	$(BIN)/python benchmarks/ablation.py runs/ablation/data -o runs/ablation
+	$(BIN)/python benchmarks/ablation.py runs/ablation/data -o runs/ablation --base demo
 
 test: install voices ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
