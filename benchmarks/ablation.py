@@ -34,18 +34,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.ablation_arms import Arm, arms, chosen_of, needed
-from benchmarks.ablation_outcomes import (
-    ALONE,
-    BASELINES,
-    Outcome,
-    is_judged,
-    layout_of,
-    merged,
-    outcomes_of,
-    read,
-    write,
-)
+from benchmarks.ablation_arms import Arm, arms, chosen_of, layout_of, needed
+from benchmarks.ablation_outcomes import ALONE, BASELINES, Outcome, is_judged, merged, outcomes_of, read, write
 from benchmarks.ablation_page import page
 from benchmarks.ablation_told import STEPS, chart, shown_rates, told
 
@@ -191,7 +181,7 @@ def bases_of(desk: Desk, chosen: Sequence[Arm]) -> dict[Path, str]:
 def begin_alike(desk: Desk, layouts: Iterable[str]) -> None:
     """Raises ValueError where arms of a seed that are known began from another base than the one that is here."""
     for one, layout in product(desk.known, layouts):
-        if one.seed in desk.seeds and layout_of(one) == layout and one.base != (here := desk.origin(layout)):
+        if one.seed in desk.seeds and layout_of(one.arm) == layout and one.base != (here := desk.origin(layout)):
             raise ValueError(
                 f"{one.arm}, seed {one.seed}, began from {one.base}, but the base here is {here}: take other seeds"
             )
@@ -233,21 +223,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="PART", help="arms with one of these in their name")
     parser.add_argument("--without", nargs="+", metavar="PART", default=(), help="none with one of these in its name")
     parser.add_argument("--baselines", nargs="*", choices=("ar", "mtp"), default=("ar", "mtp"))
-    parser.add_argument(
-        "--known",
-        type=Path,
-        metavar="FILE",
-        help="outcomes.jsonl of an earlier ablation; its seeds only from the same base",
-    )
+    parser.add_argument("--known", type=Path, metavar="FILE", help="outcomes.jsonl of an earlier ablation")
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     console = Console(width=max(160, Console().width))
-    data, out, judged, seeds = (
-        os.path.abspath(asked.data),
-        Path(asked.out).absolute(),
-        tuple(asked.judged),
-        tuple(asked.seeds),
-    )
+    data, out = os.path.abspath(asked.data), Path(asked.out).absolute()
+    judged, seeds = tuple(asked.judged), tuple(asked.seeds)
     chosen = chosen_of(asked.only, asked.without)
     if not chosen:
         parser.error("no arm has such a name: there are " + "; ".join(a.name for a in arms()))

@@ -67,6 +67,11 @@ def arms() -> tuple[Arm, ...]:
     return (*found, *pulling, *weights, *hard, Arm("two, decoding", "two_stream", "decoding"))
 
 
+def layout_of(name: str) -> str | None:
+    """Of the arm of that name; None where there is none."""
+    return next((arm.layout for arm in arms() if arm.name == name), None)
+
+
 def needed(arm: Arm) -> tuple[Arm, Arm]:
     """Of an arm at another's time: that other one, and itself at equal steps."""
     taught = next(a for a in arms() if a.name == arm.like)

@@ -65,11 +65,6 @@ class Outcome:
         return self.arm in BASELINES
 
 
-def layout_of(outcome: Outcome) -> str | None:
-    """How many streams its arm has, as arms say it (benchmarks/ablation_arms.py); None where it is no arm."""
-    return {"two": "two_stream", "one": "single_stream"}.get(outcome.arm.partition(",")[0])
-
-
 def noted(run: Path) -> list[dict[str, Any]]:
     """What was noted of steps, and of looks at held-out utterances."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

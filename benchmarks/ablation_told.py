@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.ablation_outcomes import ALONE, MEASURES, Outcome, layout_of, merged, read
+from benchmarks.ablation_arms import layout_of
+from benchmarks.ablation_outcomes import ALONE, MEASURES, Outcome, merged, read
 
 STEPS = (1, 2, 4, 8, 16)
 RESAMPLES = 2000
@@ -120,7 +121,7 @@ def same_bases(outcomes: Iterable[Outcome]) -> None:
     """Raises ValueError where arms of one seed and layout began from different talkers: they cannot be compared."""
     begun: dict[tuple[int, str | None], str] = {}
     for one in outcomes:
-        if not one.once and begun.setdefault((one.seed, layout_of(one)), one.base) != one.base:
+        if not one.once and begun.setdefault((one.seed, layout_of(one.arm)), one.base) != one.base:
             raise ValueError(f"arms of seed {one.seed} began from different talkers: they cannot be compared")
 
 

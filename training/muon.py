@@ -1,8 +1,9 @@
 """Muon (Jordan et al. 2024): each step of a matrix is its momentum, made orthogonal.
 
 ``torch.optim.Muon`` works in bf16 throughout, which processors without units for it only emulate: there a step of the optimiser
-takes longer than the whole of backward. Here rounds are in float32, or in bf16 where that pays. Matrices of one shape are worked on together here, queries, keys and values, which lie in
-one matrix, apart from each other, and every rank works on a share of them: at small batches this is half of a step's work.
+takes longer than the whole of backward. Here rounds are in float32, or in bf16 where that pays. Matrices of one shape are worked on
+together, queries, keys and values, which lie in one matrix, apart from each other, and every rank works on a share of them: at small
+batches this is half of a step's work.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ def orthogonal(momentum_KIO: Tensor, numbers: torch.dtype | None = None) -> Tens
     x_KIO = momentum_KIO / momentum_KIO.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     x_KIO = x_KIO.to(numbers)
     if x_KIO.dtype != torch.bfloat16 and x_KIO.shape[2] >= WIDE * x_KIO.shape[1]:
-        return _whitener(x_KIO @ x_KIO.mT) @ x_KIO
-    for _ in range(ROUNDS):
-        x_KIO = _polynomial(x_KIO @ x_KIO.mT) @ x_KIO
+        x_KIO = _whitener(x_KIO @ x_KIO.mT) @ x_KIO
+    else:
+        for _ in range(ROUNDS):
+            x_KIO = _polynomial(x_KIO @ x_KIO.mT) @ x_KIO
     return x_KIO.to(momentum_KIO.dtype)
 
 

@@ -630,3 +630,23 @@ def test_clipping_cuts_the_norm_and_leaves_the_direction(root: str) -> None:
     assert norms[0] == norms[1] == pytest.approx(math.sqrt(flats[0].numel()) / 2)
     assert float(flats[1].norm()) == pytest.approx(1e-3, rel=1e-3)
     torch.testing.assert_close(flats[1] / flats[1].norm(), flats[0] / flats[0].norm())
+
+
+@pytest.mark.parametrize(
+    ("precision", "units", "halved"),
+    [("fp32", True, False), ("bf16", False, False), ("bf16", True, True), ("auto", True, True), ("auto", False, False)],
+)
+def test_matrices_are_turned_in_bf16_where_layers_are_and_it_is_not_emulated(
+    root: str, precision: str, units: bool, halved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.precision.has_bf16_units", lambda device: units)
+    turned: list[torch.dtype] = []
+
+    def orthogonal(momentum_KIO: Tensor, numbers: torch.dtype) -> Tensor:
+        turned.append(numbers)
+        return momentum_KIO
+
+    monkeypatch.setattr("training.muon.orthogonal", orthogonal)
+    one = trainer(root, recipe(precision=precision, optimiser={"name": "muon"}))
+    one.learn(one.prepared.course[0])
+    assert set(turned) == {torch.bfloat16 if halved else torch.float32}

@@ -56,7 +56,7 @@ class Plain:
 class Packed:
     """A copy in oneDNN's own order, on a processor only. One row of float32 gains by it where the matrix is not small.
 
-    With AMX, oneDNN reads weights of bfloat16 twice for 17 to 32 rows (two tiles), and once for 33: there rows are filled up.
+    With AMX, oneDNN takes up to half as long again for 17 to 32 rows of bfloat16 (a second tile) as for 33: there rows are filled up.
     """
 
     def __init__(self, weight_OD: Tensor) -> None:
@@ -65,10 +65,10 @@ class Packed:
         self.fewest = 2 if small else 1  # rows
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_OD.detach().contiguous().clone(), None)
         tiled = weight_OD.dtype == torch.bfloat16 and has_bf16_units(weight_OD.device)
-        self.read_twice = range(TILE + 1, 2 * TILE + 1) if tiled else range(0)
+        self.slow = range(TILE + 1, 2 * TILE + 1) if tiled else range(0)
 
     def _filled(self, x_RD: Tensor) -> Tensor:
-        return F.pad(x_RD, (0, 0, 0, 2 * TILE + 1 - len(x_RD))) if len(x_RD) in self.read_twice else x_RD
+        return F.pad(x_RD, (0, 0, 0, 2 * TILE + 1 - len(x_RD))) if len(x_RD) in self.slow else x_RD
 
     def __call__(self, x_RD: Tensor, bias_O: Tensor | None = None) -> Tensor:
         if len(x_RD) < self.fewest:
